@@ -1,0 +1,114 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef NETWATCH_VERDICT_H
+#define NETWATCH_VERDICT_H
+
+/**
+ * Is a connection alive? A pure function of what was observed: no system call,
+ * no clock. The word half-open is kept for proof.
+ */
+
+#include "netwatch/socket.h"
+
+enum verdict_kind {
+	VERDICT_HALF_OPEN,	  /* the peer has no such connection */
+	VERDICT_UNREACHABLE,	  /* what was sent goes unanswered */
+	VERDICT_LOCAL_CAUSE,	  /* address, route, carrier, next hop */
+	VERDICT_HALF_CLOSED,	  /* the peer said goodbye */
+	VERDICT_PEER_NOT_READING, /* zero window, peer answers */
+	VERDICT_PATH_MTU,	  /* small packets pass, big ones do not */
+	VERDICT_DATA_WAITING,	  /* the reader is not stuck on the network */
+	VERDICT_ALIVE,
+	VERDICT_SILENT,	   /* idle: nothing tells alive from dead */
+	VERDICT_UNKNOWN,   /* not seen well enough to say even that */
+	VERDICT_LISTENING, /* a listener: there is nothing to judge */
+	VERDICT_CONNECTING, /* the handshake is not finished */
+};
+
+enum fact {
+	FACT_UNKNOWN,
+	FACT_YES,
+	FACT_NO,
+};
+
+/** What the local side says of the path to the peer (rtnetlink). */
+struct path_facts {
+	enum fact address_present; /* is the source address still ours? */
+	enum fact route_present;   /* is there a route from it? */
+	enum fact carrier;	   /* of the outgoing device */
+	enum fact neighbour_failed; /* next hop's entry is NUD_FAILED */
+	const char *device;	   /* outgoing device, NULL unknown */
+	const char *next_hop;	   /* address text, NULL: on link or unknown */
+	const char *neighbour;	   /* "REACHABLE", "STALE" ..., NULL none */
+	const char *unknown_why;   /* what stopped us from knowing, or NULL */
+};
+
+enum peer_lookup {
+	PEER_NOT_LOOKED,   /* see why */
+	PEER_NOT_ON_HOST,  /* no namespace that we reach has the address */
+	PEER_FOUND,	   /* its socket: see peer_state */
+	PEER_ABSENT,	   /* the path leads to a namespace that lacks it */
+	PEER_AMBIGUOUS,	   /* address is here, that it is the peer is not sure */
+};
+
+/** What the peer's own namespace says, when the peer is on this host. */
+struct peer_facts {
+	enum peer_lookup lookup;
+	uint64_t netns;		   /* inode of the peer's namespace */
+	const char *netns_name;	   /* "/run/netns/b" or "pid 12 (redis)" */
+	enum tcp_state peer_state; /* FOUND */
+	uint8_t peer_timer, peer_retrans;
+	const char *via; /* namespaces and NAT on the way, NULL direct */
+	const char *why; /* why not looked, or why ambiguous */
+	int64_t at_wall_ms;
+	uint32_t times; /* how often the lookup was made with this answer */
+};
+
+struct net_facts {
+	struct path_facts path;
+	struct peer_facts peer;
+};
+
+enum evidence_kind {
+	EVIDENCE_PEER_NETNS,   /* "peer-netns-lookup" */
+	EVIDENCE_SEGMENTS,     /* "segments": segs_in in two samples */
+	EVIDENCE_RETRANSMIT,   /* "retransmissions" */
+	EVIDENCE_KEEPALIVE,    /* "keepalive" */
+	EVIDENCE_ZERO_WINDOW,  /* "zero-window" */
+	EVIDENCE_LOCAL,	       /* "local-path" */
+	EVIDENCE_STATE,	       /* "state" */
+	EVIDENCE_QUEUE,	       /* "queue" */
+	EVIDENCE_IDLE,	       /* "idle": what is known of silence */
+	EVIDENCE_MISSING,      /* "missing": what would tell */
+};
+
+struct evidence {
+	enum evidence_kind kind;
+	const char *text;   /* one sentence, no full stop */
+	int64_t at_wall_ms; /* when it was observed */
+};
+
+#define VERDICT_MAX_EVIDENCE 12
+
+struct verdict {
+	enum verdict_kind kind;
+	bool certain; /* proof: nothing else explains what was seen */
+	int64_t kernel_gives_up_ms; /* from now; -1: never, or not known */
+	struct evidence evidence[VERDICT_MAX_EVIDENCE];
+	uint32_t n_evidence;
+};
+
+/**
+ * Judge @s (first and, when taken, second sample) by @facts.
+ *
+ * @param arena for the evidence texts.
+ * Returns: NULL or ERROR_NOMEM.
+ */
+struct error *verdict_judge(const struct tcp_socket *s,
+			    const struct net_facts *facts, struct arena *arena,
+			    struct verdict *ret);
+
+/** "half-open" ... as in JSON and text. */
+const char *verdict_name(enum verdict_kind kind);
+const char *evidence_kind_name(enum evidence_kind kind);
+
+#endif
