@@ -56,7 +56,8 @@ MAIN_OBJ := $(BUILD)/detector/main.o
 BIN      := $(BUILD)/stranded
 TESTS    := $(patsubst tests/unit/%.c,$(BUILD)/tests/%,$(wildcard tests/unit/test_*.c))
 
-all: $(BIN)
+# without a main there is the library alone
+all: $(if $(wildcard detector/main.c),$(BIN),$(LIB))
 
 $(LIB): $(LIB_OBJ)
 	$(call say,AR)

@@ -26,24 +26,30 @@
 typedef uint64_t raddr_t;
 
 /* Limits on what a hostile or huge target can make us hold. */
-#define PROCESS_MAX_MAPS 262144   /* vm.max_map_count is 65530 by default */
-#define PROCESS_MAX_FDS 1100000	  /* fs.nr_open is 1048576 by default */
+#define PROCESS_MAX_MAPS 262144	   /* vm.max_map_count is 65530 by default */
+#define PROCESS_MAX_FDS 1100000	   /* fs.nr_open is 1048576 by default */
 #define PROCESS_MAX_THREADS 262144 /* above pid_max on most machines */
-#define PROCESS_MAX_TEXT 4096	  /* command lines and links, in bytes */
+#define PROCESS_MAX_PIDS 4194304   /* PID_MAX_LIMIT of the kernel */
+#define PROCESS_MAX_TEXT 4096	   /* command lines and links, in bytes */
 
 struct process {
 	pid_t pid;
-	int pidfd;	      /* refers to this very process, also after reuse */
-	int procfd;	      /* O_PATH on /proc/PID, for the openat family */
+	int pidfd;  /* refers to this very process, also after reuse */
+	int procfd; /* O_PATH on /proc/PID, for the openat family */
 	uint64_t start_ticks; /* field 22 of /proc/PID/stat: identity */
 	int64_t start_wall_ms;
-	char comm[64];	      /* as the kernel has it, not escaped */
-	char *exe;	      /* target of /proc/PID/exe, " (deleted)" cut off */
-	bool exe_deleted;     /* the file was unlinked or replaced */
-	char *cmdline;	      /* arguments joined by spaces, not escaped */
-	uid_t uid;	      /* real uid of the owner */
-	uint64_t netns;	      /* inode of /proc/PID/ns/net, 0 if not readable */
-	uint64_t pidns;	      /* inode of /proc/PID/ns/pid, 0 if not readable */
+	char comm[64];	  /* as the kernel has it, not escaped */
+	char *exe;	  /* target of /proc/PID/exe, " (deleted)" cut off */
+	bool exe_deleted; /* the file was unlinked or replaced */
+	char *cmdline;	  /* arguments joined by spaces, not escaped */
+	uid_t uid;	  /* real uid of the owner */
+	uint64_t netns;	  /* inode of /proc/PID/ns/net, 0 if not readable */
+	uint64_t pidns;	  /* inode of /proc/PID/ns/pid, 0 if not readable */
+	/* Of the program that is run: tell an execve(2) meanwhile. */
+	uint64_t exe_dev, exe_ino;
+	uint64_t stack_start; /* field 28 of /proc/PID/stat, 0 if not shown */
+	int memfd; /* /proc/PID/mem where process_vm_readv is not, or -1 */
+	int memfd_errno; /* why memfd could not be opened */
 };
 
 /**
@@ -57,7 +63,10 @@ struct process {
 struct error *process_open(pid_t pid, struct process **ret);
 void process_close(struct process *p);
 
-/** Is it still the process that was opened, and not a zombie? */
+/**
+ * Is it still the process that was opened, running the same program (no
+ * execve(2) since), and not a zombie?
+ */
 bool process_alive(const struct process *p);
 
 /**
@@ -186,7 +195,8 @@ int process_dup_fd(const struct process *p, int fd)
 	__attribute__((warn_unused_result));
 
 struct process_syscall {
-	bool running; /* on a CPU or not in a system call: nothing else is set */
+	bool running; /* on a CPU or not in a system call: nothing else is set
+		       */
 	int64_t nr;   /* -1: blocked, but not in a system call */
 	uint64_t args[6];
 	raddr_t sp, pc;
@@ -212,7 +222,8 @@ int process_thread_syscall(const struct process *p, pid_t tid,
 struct error *process_find(const char *name, struct arena *arena, pid_t **ret,
 			   size_t *n_ret);
 
-/** Read a small file under /proc/PID (maps, status, fdinfo/5 ...) whole.
+/**
+ * Read a small file under /proc/PID (maps, status, fdinfo/5 ...) whole.
  *
  * @param max refuse (-E2BIG) more than that many bytes.
  * Returns: the length (a NUL follows it) or -errno; *ret is malloc()ed.
