@@ -7,6 +7,7 @@
  * no clock. The word half-open is kept for proof.
  */
 
+#include "base/error.h"
 #include "netwatch/socket.h"
 
 enum verdict_kind {
@@ -39,6 +40,7 @@ struct path_facts {
 	const char *device;	   /* outgoing device, NULL unknown */
 	const char *next_hop;	   /* address text, NULL: on link or unknown */
 	const char *neighbour;	   /* "REACHABLE", "STALE" ..., NULL none */
+	int64_t neighbour_age_ms;  /* since that state was entered, -1 unknown */
 	const char *unknown_why;   /* what stopped us from knowing, or NULL */
 };
 
@@ -59,13 +61,19 @@ struct peer_facts {
 	uint8_t peer_timer, peer_retrans;
 	const char *via; /* namespaces and NAT on the way, NULL direct */
 	const char *why; /* why not looked, or why ambiguous */
-	int64_t at_wall_ms;
+	int64_t first_wall_ms; /* first look that gave this answer */
+	int64_t at_wall_ms;    /* the last one */
 	uint32_t times; /* how often the lookup was made with this answer */
 };
 
 struct net_facts {
 	struct path_facts path;
 	struct peer_facts peer;
+	/**
+	 * Judge for a blocked write: unread data in the receive queue is then
+	 * no excuse. Set by whoever knows who waits; false is a reader.
+	 */
+	bool for_writer;
 };
 
 enum evidence_kind {
@@ -92,7 +100,11 @@ struct evidence {
 struct verdict {
 	enum verdict_kind kind;
 	bool certain; /* proof: nothing else explains what was seen */
-	int64_t kernel_gives_up_ms; /* from now; -1: never, or not known */
+	/**
+	 * When the kernel itself ends the connection if nothing answers until
+	 * then, from the last sample on; -1: never, or not known.
+	 */
+	int64_t kernel_gives_up_ms;
 	struct evidence evidence[VERDICT_MAX_EVIDENCE];
 	uint32_t n_evidence;
 };
@@ -100,6 +112,12 @@ struct verdict {
 /**
  * Judge @s (first and, when taken, second sample) by @facts.
  *
+ * Half-open needs all of: PEER_ABSENT in two looks at least 500 ms apart, the
+ * first not after the second sample, the last not before it; the connection
+ * ESTABLISHED (or FIN_WAIT2) in both samples; no segment in between. So it is
+ * never the verdict of one sample (--quick).
+ *
+ * @param facts NULL: nothing is known.
  * @param arena for the evidence texts.
  * Returns: NULL or ERROR_NOMEM.
  */
