@@ -1,31 +1,53 @@
 # SPDX-License-Identifier: Apache-2.0
 #
 #   make                 build build/stranded
-#   make test            install what is missing, build, run all tests
-#   make unit            unit tests only (no privileges, no network)
-#   make SAN=address,undefined test
-#   make DEV=1           warnings are errors, extra warnings
-#   make V=1             show commands
+#   make deps            install what is missing to build, test and demo (apt)
+#   make demo            install, build, strand real connections and show them
+#   make test            install, build, run all tests
+#   make unit            unit tests only (no network)
+#   make integration     integration tests only; PYTEST_ARGS='-k name'
+#   make test-matrix     every Go version
+#   make bench           measure, beside the alternatives
+#   make lint            format, include direction, sizes, cppcheck, man pages
+#   make format          let clang-format rewrite the C sources
+#   make fuzz            build the fuzz targets
+#   make fuzz-run        run each for FUZZ_SECONDS=60
+#   make install         below PREFIX=/usr/local, staged below DESTDIR=
+#   make uninstall       remove what install put there
+#   make clean           remove the build folders
 #   make help            this list
+#
+#   make DEV=1           warnings are errors, extra warnings
+#   make SAN=address,undefined test
+#   make V=1             show commands
 
 PREFIX     ?= /usr/local
 BINDIR     ?= $(PREFIX)/bin
 MANDIR     ?= $(PREFIX)/share/man
 DESTDIR    ?=
 PKG_CONFIG ?= pkg-config
+PYTHON     ?= /usr/bin/python3
+FUZZ_CC    ?= clang
+FUZZ_SECONDS ?= 60
 BUILD      ?= build$(if $(SAN),-san)
+VERSION    ?= $(shell git describe --always --dirty 2>/dev/null || echo unknown)
 
-PKGS       := libnl-3.0 libnl-route-3.0 libnl-nf-3.0 jansson
+PKGS       := libnl-3.0 libnl-route-3.0 libnl-nf-3.0 jansson inih
 TEST_PKGS  := cmocka
 
-VERSION    := $(shell git describe --always --dirty 2>/dev/null || echo unknown)
+# Asked for once, and only when something is compiled: there may be no
+# pkg-config yet when this file is read.
+pkg_cflags = $(eval pkg_cflags := $$(shell $(PKG_CONFIG) --cflags $(PKGS)))$(pkg_cflags)
+pkg_libs   = $(eval pkg_libs := $$(shell $(PKG_CONFIG) --libs $(PKGS)))$(pkg_libs)
+test_libs  = $(eval test_libs := $$(shell $(PKG_CONFIG) --libs $(TEST_PKGS)))$(test_libs)
 
 CFLAGS     ?= -O2 -g
-ALL_CPPFLAGS := -D_GNU_SOURCE -iquote . $(CPPFLAGS)
+ALL_CPPFLAGS = -D_GNU_SOURCE -iquote . $(pkg_cflags) $(CPPFLAGS)
 ALL_CFLAGS := -std=gnu11 -pthread -Wall -Wextra -Wstrict-prototypes \
 	-Wmissing-prototypes -Wwrite-strings -Wpointer-arith -Wvla \
 	-Wformat=2 -fno-common -fstack-protector-strong $(CFLAGS)
 ALL_LDFLAGS := -pthread -Wl,-z,relro,-z,now -Wl,--as-needed $(LDFLAGS)
+LINK = $(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) -o $@
 
 ifeq ($(DEV),1)
 ALL_CFLAGS += -Werror -Wshadow -Wswitch-enum -Wundef
@@ -35,17 +57,13 @@ ALL_CFLAGS  += -fsanitize=$(SAN) -fno-sanitize-recover=all -fno-omit-frame-point
 ALL_LDFLAGS += -fsanitize=$(SAN)
 endif
 
-ifneq ($(filter-out clean help,$(or $(MAKECMDGOALS),all)),)
-ALL_CPPFLAGS += $(shell $(PKG_CONFIG) --cflags $(PKGS))
-LDLIBS       += $(shell $(PKG_CONFIG) --libs $(PKGS)) -linih
-endif
-
 ifeq ($(V),1)
 Q =
 say =
 else
 Q = @
 say = @printf '  %-7s %s\n' '$(1)' '$(patsubst $(BUILD)/%,%,$@)'
+MAKEFLAGS += --no-print-directory
 endif
 
 LIB_SRC  := $(sort $(filter-out detector/main.c,$(wildcard base/*.c \
@@ -54,7 +72,9 @@ LIB_OBJ  := $(LIB_SRC:%.c=$(BUILD)/%.o)
 LIB      := $(BUILD)/libstranded-core.a
 MAIN_OBJ := $(BUILD)/detector/main.o
 BIN      := $(BUILD)/stranded
+MAN      := $(wildcard detector/*.1 detector/man/*.1)
 TESTS    := $(patsubst tests/unit/%.c,$(BUILD)/tests/%,$(wildcard tests/unit/test_*.c))
+FUZZERS  := $(patsubst tests/fuzz/%.c,$(BUILD)/fuzz/%,$(wildcard tests/fuzz/fuzz_*.c))
 
 # without a main there is the library alone
 all: $(if $(wildcard detector/main.c),$(BIN),$(LIB))
@@ -65,24 +85,85 @@ $(LIB): $(LIB_OBJ)
 
 $(BIN): $(MAIN_OBJ) $(LIB)
 	$(call say,LD)
-	$(Q)$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) -o $@ $^ $(LDLIBS)
+	$(Q)$(LINK) $^ $(pkg_libs)
 
-$(BUILD)/%.o: %.c Makefile
+$(BUILD)/%.o: %.c $(BUILD)/.flags
 	$(call say,CC)
 	$(Q)mkdir -p $(@D)
-	$(Q)$(CC) $(ALL_CPPFLAGS) $(ALL_CFLAGS) -MMD -MP -c -o $@ $<
+	$(Q)$(CC) $(ALL_CPPFLAGS) $(OWN_CPPFLAGS) $(ALL_CFLAGS) -MMD -MP -c -o $@ $<
 
 $(BUILD)/tests/%: $(BUILD)/tests/unit/%.o $(LIB)
 	$(call say,LDTEST)
 	$(Q)mkdir -p $(@D)
-	$(Q)$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) -o $@ $^ $(LDLIBS) $$($(PKG_CONFIG) --libs $(TEST_PKGS))
+	$(Q)$(LINK) $^ $(pkg_libs) $(test_libs)
+
+$(BUILD)/fuzz/%: $(BUILD)/tests/fuzz/%.o $(LIB)
+	$(call say,LDFUZZ)
+	$(Q)mkdir -p $(@D)
+	$(Q)$(LINK) -fsanitize=fuzzer $^ $(pkg_libs)
+
+# Rewritten when its text changes, so that no objects of other flags are mixed
+# in; the version is kept apart, so that a commit does not rebuild the world.
+stamp = mkdir -p $(@D); printf '%s\n' '$(1)' | cmp -s - $@ || printf '%s\n' '$(1)' >$@
+$(BUILD)/.flags: need-packages
+	@$(call stamp,$(subst ','\'',$(CC) $(ALL_CPPFLAGS) $(ALL_CFLAGS)))
+$(BUILD)/.version: FORCE
+	@$(call stamp,$(VERSION))
+$(BUILD)/detector/version.o: private OWN_CPPFLAGS = -DSTRANDED_VERSION='"$(VERSION)"'
+$(BUILD)/detector/version.o: $(BUILD)/.version
+$(BUILD)/detector/rules_builtin.o: $(wildcard detector/*.rules)
+
+need-packages:
+	@command -v $(firstword $(CC)) >/dev/null && $(PKG_CONFIG) --exists $(PKGS) || { \
+	  echo 'stranded: missing to build:' $$(.ci/deps --missing build || echo '$(CC), pkg-config or one of $(PKGS)'); \
+	  echo 'run "make deps" as root, or: apt-get install' $$(.ci/deps --list build); exit 2; } >&2
+
+deps:
+	$(Q).ci/deps build demo test
+
+test: deps
+	$(Q)$(MAKE) all
+	$(Q)$(MAKE) unit
+	$(Q)$(MAKE) integration
 
 unit: $(TESTS)
-	$(Q)rc=0; for t in $(TESTS); do \
-	  if CMOCKA_MESSAGE_OUTPUT=$(or $(CMOCKA_MESSAGE_OUTPUT),TAP) $$t >$$t.log 2>&1; \
-	  then printf '  PASS    %s\n' $${t##*/}; \
-	  else printf '  FAIL    %s\n' $${t##*/}; sed 's/^/    /' $$t.log; rc=1; fi; \
-	done; exit $$rc
+	$(Q)tests/unit/run.sh $(TESTS)
+
+integration: all
+	$(Q)[ ! -d tests/integration ] || STRANDED='$(abspath $(BIN))' \
+	  $(PYTHON) -m pytest -p no:cacheprovider -ra tests/integration $(PYTEST_ARGS)
+
+demo:
+	$(Q).ci/deps build demo
+	$(Q)$(MAKE) all
+	$(Q)scenarios/demo/run.sh '$(abspath $(BIN))'
+
+bench test-matrix: deps
+	$(Q)$(MAKE) all
+	$(Q)STRANDED='$(abspath $(BIN))' $(PYTHON) tests/$(@:test-%=%)/run.py $(ARGS)
+
+lint:
+	$(Q).ci/deps build lint
+	$(Q).ci/lint
+
+format:
+	$(Q).ci/lint --format
+
+fuzz:
+	$(Q).ci/deps build fuzz
+	$(Q)$(MAKE) fuzzers BUILD=build-fuzz CC=$(FUZZ_CC) SAN=fuzzer-no-link,address,undefined
+
+fuzzers: $(FUZZERS)
+
+fuzz-run: fuzz
+	$(Q)FUZZ_SECONDS=$(FUZZ_SECONDS) tests/fuzz/run.sh $(FUZZERS:$(BUILD)/%=build-fuzz/%)
+
+install: all
+	install -D -m 0755 $(BIN) '$(DESTDIR)$(BINDIR)/stranded'
+	$(if $(MAN),install -d '$(DESTDIR)$(MANDIR)/man1' && install -m 0644 $(MAN) '$(DESTDIR)$(MANDIR)/man1')
+
+uninstall:
+	rm -f '$(DESTDIR)$(BINDIR)/stranded' $(patsubst %,'$(DESTDIR)$(MANDIR)/man1/%',$(notdir $(MAN)))
 
 clean:
 	$(Q)rm -rf build build-*
@@ -93,6 +174,8 @@ help:
 .DEFAULT_GOAL := all
 .DELETE_ON_ERROR:
 .SECONDARY:
-.PHONY: all unit clean help
+.PHONY: all deps need-packages test unit integration demo bench test-matrix \
+	lint format fuzz fuzzers fuzz-run install uninstall clean help FORCE
 
--include $(LIB_OBJ:.o=.d) $(MAIN_OBJ:.o=.d) $(TESTS:$(BUILD)/tests/%=$(BUILD)/tests/unit/%.d)
+-include $(LIB_OBJ:.o=.d) $(MAIN_OBJ:.o=.d) $(TESTS:$(BUILD)/tests/%=$(BUILD)/tests/unit/%.d) \
+	$(FUZZERS:$(BUILD)/fuzz/%=$(BUILD)/tests/fuzz/%.d)
