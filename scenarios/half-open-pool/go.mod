@@ -1,0 +1,3 @@
+module stranded.test/halfopenpool
+
+go 1.17

@@ -1,0 +1,3 @@
+module stranded.test/waits
+
+go 1.18
