@@ -10,6 +10,10 @@
 //	gc            run the garbage collector twice; prints the time it took
 //	spin N        start N goroutines that never park
 //	nospin        end them
+//	park N        add N goroutines that wait on channels; prints the truth
+//	churn N       create and end N goroutines a second
+//	created       print how many have been created since churn
+//	calm          end the churn
 //	quit          end
 //
 // Each is answered by one line on stdout.
@@ -178,6 +182,21 @@ func control(done chan<- struct{}) {
 		case "nospin":
 			atomic.StoreInt32(&spinning, 0)
 			fmt.Println("not spinning")
+		case "park":
+			n, err := strconv.Atoi(words[1])
+			must(err)
+			park(n)
+			printTruth()
+		case "churn":
+			n, err := strconv.Atoi(words[1])
+			must(err)
+			startChurn(n)
+			fmt.Println("churning", n)
+		case "created":
+			fmt.Println("created", atomic.LoadInt64(&created))
+		case "calm":
+			atomic.StoreInt32(&churning, 0)
+			fmt.Println("calm")
 		case "quit":
 			close(done)
 			return

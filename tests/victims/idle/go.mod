@@ -1,0 +1,3 @@
+module stranded.test/idle
+
+go 1.17

@@ -1,0 +1,3 @@
+module stranded.test/mass
+
+go 1.17
