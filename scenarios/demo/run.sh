@@ -13,6 +13,7 @@
 # killed may have left is removed first.
 #
 # usage: run.sh [STRANDED]      environment: GO, DEMO_WAIT (seconds)
+# shellcheck disable=SC2317 # trap and wait_for call the functions
 set -u
 cd "$(dirname "$0")" || exit 2
 
@@ -85,16 +86,16 @@ build() {
 		die "the client and server did not build"
 }
 
+links_up() { ip -n "$1" link set lo up && ip -n "$1" link set eth0 up; }
+
 lay_cable() {
 	ip netns add "$nsc" && ip netns add "$nss" &&
 		ip -n "$nsc" link add eth0 type veth peer name eth0 netns "$nss" &&
 		ip -n "$nsc" addr add $client/24 dev eth0 &&
 		ip -n "$nss" addr add $queue/24 dev eth0 &&
 		ip -n "$nss" addr add $metrics/24 dev eth0 &&
-		ip -n "$nsc" link set lo up && ip -n "$nss" link set lo up &&
-		ip -n "$nsc" link set eth0 up && ip -n "$nss" link set eth0 up &&
-		ip netns exec "$nss" sysctl -qw net.ipv4.tcp_orphan_retries=1 ||
-		die "the network namespaces could not be made; this needs root"
+		links_up "$nsc" && links_up "$nss" &&
+		ip netns exec "$nss" sysctl -qw net.ipv4.tcp_orphan_retries=1
 }
 
 start_server() { # ADDRESS LOG
@@ -155,7 +156,7 @@ remove_leftovers
 say "building a client and a server"
 build
 say "two machines: client $client, server $queue (queue) and $metrics (metrics)"
-lay_cable
+lay_cable || die "the network namespaces could not be made"
 start_server $queue:6379 "$tmp/queue"
 start_server $metrics:9100 "$tmp/metrics"
 start_client

@@ -14,8 +14,8 @@ CLEAN, FINDINGS, NOTHING, GAPS, USAGE = 0, 1, 2, 3, 64
 
 
 def binary():
-    return os.environ.get("STRANDED_BIN") or os.path.join(
-        gobuild.ROOT, "build", "stranded")
+    return (os.environ.get("STRANDED_BIN") or os.environ.get("STRANDED") or
+            os.path.join(gobuild.ROOT, "build", "stranded"))
 
 
 class Result:
