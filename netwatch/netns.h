@@ -37,9 +37,10 @@ struct error *netns_open_process(const struct process *p, int *fd_ret);
 struct error *netns_open_socket(const struct process *p, int fd, int *fd_ret);
 
 /**
- * Run @fn(@arg) on a helper thread that is in the namespace @netns_fd (-1: our
- * own). Returns @fn's error, or one of entering: ERROR_DENIED names
- * CAP_SYS_ADMIN.
+ * Run @fn(@arg) on a helper thread that is in the namespace @netns_fd, and
+ * wait for its end. -1, or our own namespace: no thread and no privilege are
+ * needed, @fn is called at once. Returns @fn's error, or one of entering:
+ * ERROR_DENIED names CAP_SYS_ADMIN, ERROR_USAGE is no network namespace.
  */
 struct error *netns_run(int netns_fd, struct error *(*fn)(void *arg),
 			void *arg);
@@ -59,13 +60,17 @@ struct netns_ref {
 };
 
 struct netns_list {
-	struct netns_ref *v; /* own namespace first, then ascending inode */
+	struct netns_ref *v; /* own namespace first, the rest by inode */
 	size_t n;
 };
 
 /**
- * Every namespace that can be reached through /proc/PID/ns/net, the mounts of
- * /run/netns, and each once. What is refused is a gap (denied).
+ * Every namespace that can be reached through /proc/PID/ns/net or a mount that
+ * we see (/run/netns, a container engine's own folder), each once, and at most
+ * NETNS_MAX. Processes that are refused are one gap (denied). A namespace that
+ * only a thread, an open file or a socket holds is not found.
+ *
+ * Source: proc_pid_mountinfo(5); nsfs mounts have the root "net:[INODE]".
  */
 struct error *netns_enumerate(struct arena *arena, struct netns_list *ret,
 			      struct gaps *gaps);

@@ -20,7 +20,6 @@
 struct sockdiag;
 struct net_record;
 
-#define SOCKDIAG_MAX_SOCKETS 8000000
 #define SOCKDIAG_DUMP_RETRIES 3
 
 /**
@@ -38,7 +37,7 @@ uint64_t sockdiag_netns(const struct sockdiag *diag);
 
 /** Which sockets of a dump to keep. */
 struct sockdiag_filter {
-	/** Ascending inodes to keep; NULL keeps all. */
+	/** Ascending inodes to keep, 0 not among them; NULL keeps all. */
 	const uint64_t *inodes;
 	size_t n_inodes;
 	uint32_t states; /* bit per enum tcp_state; 0: all */
@@ -54,7 +53,10 @@ struct sockdiag_filter {
 struct error *sockdiag_dump(struct sockdiag *diag,
 			    const struct sockdiag_filter *filter,
 			    struct tcp_snapshot **ret);
-/** The same into an existing snapshot (several namespaces, one picture). */
+/**
+ * The same into an existing snapshot (several namespaces, one picture). What
+ * it held stays, also on failure.
+ */
 struct error *sockdiag_dump_into(struct sockdiag *diag,
 				 const struct sockdiag_filter *filter,
 				 struct tcp_snapshot *snap);
@@ -62,16 +64,31 @@ struct error *sockdiag_dump_into(struct sockdiag *diag,
 /**
  * Look up one socket exactly, by its endpoints and cookie.
  *
+ * The kernel falls back to a listener of the local port when there is no such
+ * connection, so the answer's endpoints are compared with those asked for:
+ * ERROR_GONE means that this very connection does not exist. v4-mapped and
+ * plain IPv4 endpoints are the same to the kernel, and here.
+ *
+ * @param ifindex the bound device, or 0: then the endpoints' scope counts.
  * @param cookie 0 for any (INET_DIAG_NOCOOKIE).
- * Returns: NULL and *ret filled; ERROR_GONE when the kernel has no such
- * socket; ERROR_OS. Listeners match by local endpoint when @remote is NULL.
+ * @param remote NULL looks for a listener instead: of those that share the
+ * port by SO_REUSEPORT, the kernel picks one.
+ * Returns: NULL and *ret filled (first sample); ERROR_GONE when the kernel has
+ * no such socket; ERROR_OS.
  */
 struct error *sockdiag_lookup(struct sockdiag *diag,
 			      const struct endpoint *local,
 			      const struct endpoint *remote, uint32_t ifindex,
 			      uint64_t cookie, struct tcp_socket *ret);
 
-/** Take the second sample of @s by exact lookup; sets second_state. */
+/**
+ * Take the second sample of @s; sets second_state. By exact lookup, and for a
+ * listener by a dump of the listeners, see above. A socket in CLOSE is in no
+ * table: NOT_SAMPLED.
+ *
+ * Returns: NULL whatever the kernel said of the socket (VANISHED,
+ * SAMPLE_FAILED); ERROR_NOMEM, ERROR_OS when sock_diag itself does not answer.
+ */
 struct error *sockdiag_resample(struct sockdiag *diag, struct tcp_socket *s);
 
 /**

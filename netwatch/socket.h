@@ -12,7 +12,10 @@
 #include <stdint.h>
 
 #include "base/arena.h"
+#include "base/error.h"
 #include "base/gap.h"
+
+#define SOCKET_MAX 8000000 /* sockets in one snapshot: 5 GB of ours */
 
 /** States by the kernel's numbers (include/net/tcp_states.h, Linux 6.18). */
 enum tcp_state {
@@ -140,13 +143,23 @@ struct tcp_socket {
 /** All (or the asked-for) TCP sockets at one moment. Immutable once taken. */
 struct tcp_snapshot {
 	struct arena *arena;
-	struct tcp_socket *v; /* ascending by inode */
+	struct tcp_socket *v; /* ascending by inode, then by cookie */
 	size_t n;
+	size_t cap;	 /* of v, which grows and so is not in the arena */
 	bool consistent; /* false: a dump was interrupted, also when retried */
 	struct gaps gaps;
 };
 
+/** An empty, consistent one; NULL when out of memory. */
+struct tcp_snapshot *tcp_snapshot_create(void);
 void tcp_snapshot_destroy(struct tcp_snapshot *snap);
+/**
+ * While it is being taken: a zeroed slot at the end, or NULL when out of
+ * memory or at SOCKET_MAX. Moves v.
+ */
+struct tcp_socket *tcp_snapshot_add(struct tcp_snapshot *snap);
+/** Put v in order, and drop what was seen twice (same cookie). */
+struct error *tcp_snapshot_sort(struct tcp_snapshot *snap);
 /** By inode (not 0); NULL when absent. */
 struct tcp_socket *tcp_snapshot_find(const struct tcp_snapshot *snap,
 				     uint64_t inode);

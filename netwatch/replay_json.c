@@ -1,0 +1,167 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Facts and options as JSON and back. What comes back is foreign: a number out
+ * of range becomes the unknown value, never an enum that nobody knows.
+ */
+#include <errno.h>
+#include <jansson.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/cleanup.h"
+#include "base/escape.h"
+#include "netwatch/replay.h"
+
+#define TEXT_MAX 4096
+
+/* A text that may hold any bytes, or none. */
+static json_t *text_to_json(const char *text)
+{
+	if (!text)
+		return json_null();
+	AUTO_FREE char *utf8 = escape_utf8(text);
+	return utf8 ? json_string(utf8) : NULL;
+}
+
+static json_t *options_to_json(const struct tcp_options *o)
+{
+	return json_pack("{sb si sb sI sI sI sI sb}", "known", o->known,
+			 "error", o->error, "keepalive", o->keepalive,
+			 "keepidle_s", (json_int_t)o->keepidle_s,
+			 "keepintvl_s", (json_int_t)o->keepintvl_s, "keepcnt",
+			 (json_int_t)o->keepcnt, "user_timeout_ms",
+			 (json_int_t)o->user_timeout_ms, "mptcp", o->is_mptcp);
+}
+
+static json_t *path_to_json(const struct path_facts *p)
+{
+	return json_pack("{si si si si so so so so}", "address_present",
+			 p->address_present, "route_present", p->route_present,
+			 "carrier", p->carrier, "neighbour_failed",
+			 p->neighbour_failed, "device", text_to_json(p->device),
+			 "next_hop", text_to_json(p->next_hop), "neighbour",
+			 text_to_json(p->neighbour), "unknown_why",
+			 text_to_json(p->unknown_why));
+}
+
+static json_t *peer_to_json(const struct peer_facts *p)
+{
+	return json_pack("{si sI so si si si so so sI sI}", "lookup", p->lookup,
+			 "netns", (json_int_t)p->netns, "netns_name",
+			 text_to_json(p->netns_name), "state", p->peer_state,
+			 "timer", p->peer_timer, "retrans", p->peer_retrans,
+			 "via", text_to_json(p->via), "why",
+			 text_to_json(p->why), "at_wall_ms",
+			 (json_int_t)p->at_wall_ms, "times",
+			 (json_int_t)p->times);
+}
+
+json_t *net_facts_to_json(const struct tcp_socket *s,
+			  const struct net_facts *facts)
+{
+	return json_pack("{sI so so so}", "cookie", (json_int_t)s->cookie,
+			 "options", options_to_json(&s->options), "path",
+			 path_to_json(&facts->path), "peer",
+			 peer_to_json(&facts->peer));
+}
+
+/* What reading a JSON object has come to: one flag instead of many ifs. */
+struct reader {
+	struct arena *arena;
+	int error;
+};
+
+static json_int_t read_int(struct reader *r, const json_t *obj, const char *key,
+			   json_int_t max)
+{
+	const json_t *v = json_object_get(obj, key);
+	json_int_t n = json_integer_value(v);
+
+	if (!json_is_integer(v) || n < 0 || n > max) {
+		r->error = -EBADMSG;
+		return 0;
+	}
+	return n;
+}
+
+static bool read_bool(struct reader *r, const json_t *obj, const char *key)
+{
+	const json_t *v = json_object_get(obj, key);
+
+	if (!json_is_boolean(v))
+		r->error = -EBADMSG;
+	return json_is_true(v);
+}
+
+static const char *read_text(struct reader *r, const json_t *obj,
+			     const char *key)
+{
+	const json_t *v = json_object_get(obj, key);
+
+	if (json_is_null(v))
+		return NULL;
+	if (!json_is_string(v) || json_string_length(v) > TEXT_MAX) {
+		r->error = -EBADMSG;
+		return NULL;
+	}
+	const char *copy = arena_strdup(r->arena, json_string_value(v));
+	if (!copy)
+		r->error = -ENOMEM;
+	return copy;
+}
+
+static void read_options(struct reader *r, const json_t *obj,
+			 struct tcp_options *o)
+{
+	o->known = read_bool(r, obj, "known");
+	o->error = read_int(r, obj, "error", 4095);
+	o->keepalive = read_bool(r, obj, "keepalive");
+	o->keepidle_s = read_int(r, obj, "keepidle_s", UINT32_MAX);
+	o->keepintvl_s = read_int(r, obj, "keepintvl_s", UINT32_MAX);
+	o->keepcnt = read_int(r, obj, "keepcnt", UINT32_MAX);
+	o->user_timeout_ms = read_int(r, obj, "user_timeout_ms", UINT32_MAX);
+	o->is_mptcp = read_bool(r, obj, "mptcp");
+}
+
+static void read_path(struct reader *r, const json_t *obj, struct path_facts *p)
+{
+	p->address_present = read_int(r, obj, "address_present", FACT_NO);
+	p->route_present = read_int(r, obj, "route_present", FACT_NO);
+	p->carrier = read_int(r, obj, "carrier", FACT_NO);
+	p->neighbour_failed = read_int(r, obj, "neighbour_failed", FACT_NO);
+	p->device = read_text(r, obj, "device");
+	p->next_hop = read_text(r, obj, "next_hop");
+	p->neighbour = read_text(r, obj, "neighbour");
+	p->unknown_why = read_text(r, obj, "unknown_why");
+}
+
+static void read_peer(struct reader *r, const json_t *obj, struct peer_facts *p)
+{
+	p->lookup = read_int(r, obj, "lookup", PEER_AMBIGUOUS);
+	p->netns = read_int(r, obj, "netns", INT64_MAX);
+	p->netns_name = read_text(r, obj, "netns_name");
+	p->peer_state = read_int(r, obj, "state", TCP_STATE_NEW_SYN_RECV);
+	p->peer_timer = read_int(r, obj, "timer", UINT8_MAX);
+	p->peer_retrans = read_int(r, obj, "retrans", UINT8_MAX);
+	p->via = read_text(r, obj, "via");
+	p->why = read_text(r, obj, "why");
+	p->at_wall_ms = read_int(r, obj, "at_wall_ms", INT64_MAX);
+	p->times = read_int(r, obj, "times", UINT32_MAX);
+}
+
+int net_facts_from_json(const json_t *json, struct arena *arena,
+			struct tcp_options *options, struct net_facts *facts)
+{
+	struct reader r = { .arena = arena };
+	struct tcp_options o = { 0 };
+	struct net_facts f = { 0 };
+
+	read_options(&r, json_object_get(json, "options"), &o);
+	read_path(&r, json_object_get(json, "path"), &f.path);
+	read_peer(&r, json_object_get(json, "peer"), &f.peer);
+	if (r.error)
+		return r.error;
+	*options = o;
+	*facts = f;
+	return 0;
+}
