@@ -9,7 +9,8 @@
  *
  * Order of use: netwatch_open, netwatch_take, then for the sockets that are
  * suspected netwatch_examine (options, path, peer), then, at least a second
- * after the first sample, netwatch_resample, then verdict_judge (verdict.h).
+ * after the first sample, netwatch_resample and netwatch_recheck, then
+ * verdict_judge (verdict.h), and at the end netwatch_finish.
  */
 
 #include "base/error.h"
@@ -31,15 +32,27 @@ struct netwatch_options {
 struct error *netwatch_open(const struct process *p,
 			    const struct netwatch_options *opt,
 			    struct netwatch **ret);
+/**
+ * End the recording. Fails: ERROR_OS when the file is not whole (disk full);
+ * without a recording it does nothing.
+ */
+struct error *netwatch_finish(struct netwatch *nw);
+/** Also ends a recording, and then says at debug only when that failed. */
 void netwatch_close(struct netwatch *nw);
 
 /**
  * First sample of every TCP socket that an fd of the process refers to, in
  * whichever namespace it lives: the process' own namespace by dump, then, for
  * inodes not found there, the namespace of the socket itself. Socket inodes
- * that are not TCP (unix, UDP ...) are told apart from those not found.
+ * that are not TCP (unix, UDP ...) are told apart from those not found: by the
+ * name of their protocol, or through a short-lived duplicate, see options.h. A
+ * TCP socket that is neither connected nor listening is in no table of the
+ * kernel's: it is there with state CLOSE and what its duplicate tells.
  *
- * What could not be seen is in the snapshot's gaps.
+ * What could not be seen is in the snapshot's gaps. Fails: ERROR_NOMEM,
+ * ERROR_GONE (the process), ERROR_OS.
+ *
+ * When replaying, @fds may be NULL and is not looked at.
  */
 struct error *netwatch_take(struct netwatch *nw, const struct process_fds *fds,
 			    struct tcp_snapshot **ret);
@@ -55,8 +68,24 @@ struct error *netwatch_examine(struct netwatch *nw,
 			       struct tcp_socket **s, size_t n,
 			       struct arena *arena, struct net_facts *facts);
 
-/** Second sample of each; sets second_state. */
+/** Second sample of each; sets second_state. Fails: ERROR_NOMEM. */
 struct error *netwatch_resample(struct netwatch *nw, struct tcp_socket **s,
 				size_t n);
+
+/**
+ * After the second sample: look again for each peer that was absent or in a
+ * state that does not fit, because one look may have met a connection that was
+ * just being closed. Raises facts[i].peer.times, or replaces the answer.
+ * @s, @n, @arena and @facts as they were given to netwatch_examine().
+ */
+struct error *netwatch_recheck(struct netwatch *nw, struct tcp_socket **s,
+			       size_t n, struct arena *arena,
+			       struct net_facts *facts);
+
+static inline void netwatch_closep(struct netwatch **nw)
+{
+	netwatch_close(*nw);
+}
+#define AUTO_NETWATCH __attribute__((cleanup(netwatch_closep)))
 
 #endif
