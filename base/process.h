@@ -80,6 +80,15 @@ bool process_alive(const struct process *p);
 struct error *process_error(const struct process *p, int errnum,
 			    const char *what);
 
+/*
+ * Reading memory. The kernel is asked by pid: once the process has ended and
+ * its number is another's, that one is read. So judge what was read only after
+ * process_alive() has said yes, once for all that belongs together.
+ *
+ * Where process_vm_readv(2) cannot be had (seccomp, kernel configuration), or
+ * with STRANDED_MEM=proc in the environment, /proc/PID/mem is read instead.
+ */
+
 /**
  * Read @len bytes at @addr.
  *
@@ -195,8 +204,7 @@ int process_dup_fd(const struct process *p, int fd)
 	__attribute__((warn_unused_result));
 
 struct process_syscall {
-	bool running; /* on a CPU or not in a system call: nothing else is set
-		       */
+	bool running; /* on a CPU or about to be: nothing else is set */
 	int64_t nr;   /* -1: blocked, but not in a system call */
 	uint64_t args[6];
 	raddr_t sp, pc;
