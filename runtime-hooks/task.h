@@ -72,6 +72,8 @@ struct frame {
 	uint32_t offset;      /* pc - start of the physical function */
 	bool inlined;	      /* into the frame that follows it */
 	bool runtime;	      /* a frame of the runtime's own package(s) */
+	bool hidden;	      /* the runtime's own dump leaves it out, unless
+				 it would leave out the whole stack */
 };
 
 /** A whole stack, innermost first; interned: equal stacks, equal pointer. */

@@ -7,10 +7,10 @@
  * version, the module data and the pc tables, and what follows from them: the
  * function, file, line and inlined frames of a pc, and the size of its frame.
  *
- * Needs no symbols, no section headers, no DWARF and no build info. The tables
- * are read from the mapped executable file where that is what is in memory,
- * and from the target's memory otherwise (relocated words, deleted or changed
- * files). Everything found is foreign: bounded, checked, never trusted.
+ * Needs no symbols, no section headers, no DWARF and no build info. All tables
+ * are read from the target's memory (memory.h), never from the file: what is
+ * there is what runs, also when the file was deleted, replaced, cut short or
+ * is packed. Everything found is foreign: bounded, checked, never trusted.
  *
  * Not here: goroutines (goroutine.h), and any live value but module data.
  *
@@ -28,7 +28,7 @@
 #define GO_MAX_NAME 65536     /* generic names are long, this is absurd */
 #define GO_MAX_INLINE_DEPTH 64
 
-/** Magic words of the pc table by Go version; see go-pclntab in image.c. */
+/** Format of the pc tables by Go version; see pclntab.h. */
 enum go_pclntab_version {
 	GO_PCLNTAB_116, /* 1.16, 1.17 */
 	GO_PCLNTAB_118, /* 1.18, 1.19 */
@@ -84,7 +84,9 @@ struct go_func {
 	const char *name;
 	uint8_t func_id; /* runtime/abi.FuncID as this version numbers them */
 	bool top_frame;	 /* outermost: unwinding ends here */
-	bool sp_write;	 /* writes SP: cannot be unwound through */
+	/* Writes SP: cannot be unwound through, save as the innermost function
+	   of a goroutine in a system call (its pc is syscallpc). */
+	bool sp_write;
 };
 
 /** The function that holds @pc. Returns false outside all functions. */
@@ -102,16 +104,21 @@ bool go_image_func_by_name(struct go_image *image, const char *name,
  * The size of @pc's frame: distance from sp to the return address' end, so
  * that fp = sp + *delta_ret and the return address is at fp - 8 (x86-64).
  *
- * @param is_return @pc is a return address: look up pc - 1.
+ * The runtime looks up @pc itself here, return address or not, and so does
+ * this; @is_return only says with which other calls it shares its cache.
+ *
  * Returns: false when @pc is in no function or its table is corrupt.
  */
 bool go_image_frame_size(struct go_image *image, raddr_t pc, bool is_return,
 			 uint32_t *delta_ret);
 
 /**
- * The logical frames of one physical pc, innermost (inlined) first.
+ * The logical frames of one physical pc, innermost (inlined) first. Their
+ * hidden marks are those of a frame in the middle of a stack that called an
+ * ordinary function; go_image_stack() knows better.
  *
- * @param is_return look up pc - 1 (all frames but one cut off by a signal).
+ * @param is_return look up pc - 1 (all frames but one cut off by a signal),
+ * unless @pc is the entry of its function.
  * Returns: the number of frames (0: none, @pc is in no function) and the
  * frames, interned; valid until go_image_destroy().
  */
@@ -119,8 +126,10 @@ size_t go_image_frames(struct go_image *image, raddr_t pc, bool is_return,
 		       const struct frame *const **ret);
 
 /**
- * The site that a "created by" line names: innermost logical frame of
- * @gopc - 1. NULL when @gopc is 0 or in no function.
+ * The site that a "created by" line names: the function that holds @gopc, and
+ * the file and line of @gopc - 1 (printcreatedby1 in runtime/traceback.go);
+ * hidden when the runtime prints no such line. NULL when @gopc is 0 or in no
+ * function.
  */
 const struct frame *go_image_creator(struct go_image *image, raddr_t gopc);
 /** The start function as a frame with its first line; NULL when unknown. */
@@ -129,8 +138,11 @@ const struct frame *go_image_start(struct go_image *image, raddr_t startpc);
 /**
  * Intern the stack of the physical @pcs (innermost first).
  *
- * Frames that the runtime's own dump hides (wrappers) are left out, inlined
- * ones are put in, as traceback.go does; "runtime.goexit" is left out.
+ * All logical frames are in it, inlined ones, wrappers and "runtime.goexit"
+ * too. Those that the runtime's own dump leaves out (runtime/traceback.go at
+ * the default GOTRACEBACK=single) are marked hidden; it prints all of them
+ * when it would print none. Pcs in no function become a frame "?" and make the
+ * stack incomplete.
  *
  * @param first_is_return the innermost pc is a return address (parked
  * goroutines: yes; after a signal: no).
@@ -147,5 +159,17 @@ const struct stack *go_image_stack(struct go_image *image, const raddr_t *pcs,
  * Returns: interned, or NULL when it does not hold together.
  */
 const char *go_image_type_name(struct go_image *image, raddr_t type);
+
+/**
+ * Bytes that interned frames, stacks and names take. They only grow: who keeps
+ * an image for days may create it anew once this is large.
+ */
+size_t go_image_bytes(const struct go_image *image);
+
+static inline void go_image_destroyp(struct go_image **image)
+{
+	go_image_destroy(*image);
+}
+#define AUTO_GO_IMAGE __attribute__((cleanup(go_image_destroyp)))
 
 #endif

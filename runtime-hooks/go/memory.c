@@ -1,0 +1,140 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "runtime-hooks/go/memory.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct page {
+	raddr_t addr; /* 1 (never a page's address): empty */
+	uint8_t data[GO_MEMORY_PAGE];
+};
+
+struct go_memory {
+	const struct process *process; /* NULL: bytes */
+	const uint8_t *bytes;
+	size_t len;
+	raddr_t base;
+	int errnum;
+	struct page *pages[GO_MEMORY_PAGES];
+};
+
+struct go_memory *go_memory_create(const struct process *p)
+{
+	struct go_memory *mem = calloc(1, sizeof(*mem));
+
+	if (mem)
+		mem->process = p;
+	return mem;
+}
+
+struct go_memory *go_memory_create_bytes(const void *bytes, size_t len,
+					 raddr_t base)
+{
+	struct go_memory *mem = calloc(1, sizeof(*mem));
+
+	if (mem) {
+		mem->bytes = bytes;
+		mem->len = len;
+		mem->base = base;
+	}
+	return mem;
+}
+
+void go_memory_destroy(struct go_memory *mem)
+{
+	if (!mem)
+		return;
+	for (size_t i = 0; i < GO_MEMORY_PAGES; i++)
+		free(mem->pages[i]);
+	free(mem);
+}
+
+int go_memory_errno(const struct go_memory *mem)
+{
+	return mem->errnum;
+}
+
+static size_t read_bytes(const struct go_memory *mem, raddr_t addr, void *buf,
+			 size_t len)
+{
+	if (addr < mem->base || addr - mem->base >= mem->len)
+		return 0;
+
+	size_t offset = addr - mem->base;
+	size_t n = mem->len - offset < len ? mem->len - offset : len;
+
+	memcpy(buf, mem->bytes + offset, n);
+	return n;
+}
+
+size_t go_memory_scan(struct go_memory *mem, raddr_t addr, void *buf,
+		      size_t len)
+{
+	if (!mem->process)
+		return read_bytes(mem, addr, buf, len);
+
+	ssize_t n = process_read_some(mem->process, addr, buf, len);
+
+	if (n < 0) {
+		mem->errnum = (int)-n;
+		return 0;
+	}
+	return (size_t)n;
+}
+
+// A page is there as a whole or not at all, so a slot is never half good.
+static const struct page *fetch(struct go_memory *mem, raddr_t addr)
+{
+	size_t slot = (addr / GO_MEMORY_PAGE) % GO_MEMORY_PAGES;
+	struct page *page = mem->pages[slot];
+
+	if (page && page->addr == addr)
+		return page;
+	if (!page) {
+		page = malloc(sizeof(*page));
+		if (!page) {
+			mem->errnum = ENOMEM;
+			return NULL;
+		}
+		mem->pages[slot] = page;
+	}
+	page->addr = 1;
+	if (go_memory_scan(mem, addr, page->data, sizeof(page->data)) !=
+	    sizeof(page->data))
+		return NULL;
+	page->addr = addr;
+	return page;
+}
+
+size_t go_memory_read_some(struct go_memory *mem, raddr_t addr, void *buf,
+			   size_t len)
+{
+	size_t done = 0;
+
+	if (!mem->process)
+		return read_bytes(mem, addr, buf, len);
+	while (done < len) {
+		raddr_t at = addr + done;
+		size_t offset = at % GO_MEMORY_PAGE;
+		size_t n = GO_MEMORY_PAGE - offset;
+
+		if (at < addr)
+			break; // past the end of the address space
+		if (n > len - done)
+			n = len - done;
+
+		const struct page *page = fetch(mem, at - offset);
+
+		if (!page)
+			break;
+		memcpy((uint8_t *)buf + done, page->data + offset, n);
+		done += n;
+	}
+	return done;
+}
+
+bool go_memory_read(struct go_memory *mem, raddr_t addr, void *buf, size_t len)
+{
+	return go_memory_read_some(mem, addr, buf, len) == len;
+}
