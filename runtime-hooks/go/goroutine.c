@@ -258,8 +258,7 @@ static void finish(struct pass *pass, struct item *it)
 		ok = it->stack_read && !in.torn;
 		if (ok)
 			in.shape = go_unwind(gs->unwinder, &it->view, it->pc);
-		ok = ok && in.shape &&
-		     (in.shape->complete || in.shape->stack->truncated);
+		ok = ok && in.shape && in.shape->whole;
 		in.pc = it->pc;
 	}
 	if (!ok && !in.last) {

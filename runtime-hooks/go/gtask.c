@@ -358,7 +358,7 @@ static void set_blocked(struct gtask *out, const struct gtask_in *in,
 		t->blocked.at_least_ms = (out->now - since) / 1000000;
 		t->blocked.at_least_source = BLOCKED_WAITSINCE;
 	}
-	if (!in->shape)
+	if (!r->goid) // not remembered
 		return;
 	ms = (out->now - r->here_ns) / 1000000;
 	if (ms > t->blocked.at_least_ms) {
@@ -454,7 +454,7 @@ bool gtask_emit(struct gtask *out, const struct gtask_in *in)
 	    t->state == TASK_LEAKED)
 		t->wait_since_mono_ns = (int64_t)go_word(in->bytes +
 							 l->g_waitsince);
-	if (in->shape && in->shape->complete)
+	if (in->shape && in->shape->whole)
 		remember(out, in);
 	else
 		forget(in->record);

@@ -144,11 +144,14 @@ static bool find_status(struct go_layout *l, const struct go_sample *samples,
 	return l->g_status;
 }
 
-/* Does every started goroutine but the first have an older one's id there? */
+/*
+ * Does the word before gopc hold other goroutines' ids? Until 1.20 it is
+ * sigpc, 0 but after a crash; since 1.21 it is 0 only for what a timer made.
+ */
 static bool fits_parent(const struct go_layout *l,
 			const struct go_sample *samples, size_t n)
 {
-	size_t seen = 0;
+	size_t ids = 0, zeros = 0;
 
 	for (size_t i = 0; i < n; i++) {
 		const uint8_t *b = samples[i].bytes;
@@ -159,11 +162,12 @@ static bool fits_parent(const struct go_layout *l,
 		    !go_word(b + l->g_gopc))
 			continue;
 		// ids are given out in batches: a parent may be numbered later
-		if (!parent || parent >= GOID_MAX || parent == id)
+		if (parent >= GOID_MAX || parent == id)
 			return false;
-		seen++;
+		ids += parent != 0;
+		zeros += !parent;
 	}
-	return seen > 0;
+	return ids > zeros;
 }
 
 static bool in_stack(const uint8_t *b, uint64_t addr)

@@ -165,7 +165,7 @@ static void walk(struct go_unwinder *u, const struct go_stack_view *view,
 		d->pcs[d->n] = pc;
 		d->ret_at[d->n++] = 0;
 		if (func.top_frame) {
-			d->complete = true;
+			d->whole = true;
 			return;
 		}
 		if ((func.sp_write && d->n > 1) ||
@@ -179,7 +179,7 @@ static void walk(struct go_unwinder *u, const struct go_stack_view *view,
 		shape_note_frame(d, func.name, (uint32_t)at);
 		is_return = !is_signal_frame(func.name);
 	}
-	*truncated = true;
+	*truncated = d->whole = true;
 }
 
 static struct go_shape *keep(struct go_unwinder *u, const struct go_shape *d,
@@ -222,11 +222,11 @@ struct go_shape *go_unwind(struct go_unwinder *u,
 	walk(u, view, pc, d, &truncated);
 	d->stack = u->sym->stack(u->sym->arg, d->pcs, d->n,
 				 !u->sym->is_entry(u->sym->arg, pc),
-				 !d->complete && !truncated, truncated);
+				 !d->whole, truncated);
 	if (!d->stack)
 		return NULL;
 	shape_note_stack(d);
 	// a stack that moved under our hands is not to be found again
-	kept = d->complete ? keep(u, d, key) : NULL;
+	kept = d->whole ? keep(u, d, key) : NULL;
 	return kept ? kept : d;
 }

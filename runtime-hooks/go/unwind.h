@@ -34,7 +34,7 @@ struct go_shape {
 	uint32_t *ret_at;  /* [i]: offset from sp of frame i's return address */
 	raddr_t *pcs;
 	const struct stack *stack;
-	bool complete;	   /* reached the outermost function */
+	bool whole; /* up to the outermost function, or as far as we go */
 	/* what the functions on it tell; offsets are from sp, 0 is none */
 	enum wait_kind io;   /* READ, WRITE, ACCEPT, CONNECT; NONE unknown */
 	enum wait_kind sync; /* MUTEX ... COND; SEMAPHORE unknown owner */
@@ -63,7 +63,7 @@ bool go_stack_word(struct go_unwinder *u, const struct go_stack_view *view,
  * Unwind @view from @pc.
  *
  * Returns: the shape, good until the next call of go_unwind() when it is not
- * complete, else until go_unwinder_begin() dropped it or the end of @u. NULL
+ * whole, else until go_unwinder_begin() dropped it or the end of @u. NULL
  * only when out of memory.
  */
 struct go_shape *go_unwind(struct go_unwinder *u,
