@@ -160,7 +160,9 @@ static void walk(struct go_unwinder *u, const struct go_stack_view *view,
 		struct go_func func;
 		uint32_t size;
 
-		if (!u->sym->func(u->sym->arg, pc - is_return, &func))
+		// as the runtime does, of pc itself: a call is never the last
+		// instruction, and systemstack_switch is entered by no call
+		if (!u->sym->func(u->sym->arg, pc, &func))
 			return;
 		d->pcs[d->n] = pc;
 		d->ret_at[d->n++] = 0;
