@@ -48,8 +48,8 @@ struct socket_probe {
 	enum socket_kind kind; /* if not SOCKET_TCP, nothing else is set */
 	bool is_mptcp;
 	uint64_t inode, cookie;
-	uint64_t netns; /* 0 when the kernel refused */
-	int netns_fd;	/* -1 then; the caller closes it */
+	uint64_t netns;	 /* 0 when the kernel refused */
+	int netns_fd;	 /* -1 then; the caller closes it */
 	int netns_error; /* errno of that refusal */
 	enum tcp_state state;
 	struct endpoint local, remote; /* remote is all 0 when not connected */

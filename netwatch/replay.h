@@ -20,8 +20,8 @@
 #include "netwatch/socket.h"
 #include "netwatch/verdict.h"
 
-#define NET_RECORD_MAX (1u << 20)	/* bytes of one record */
-#define NET_REPLAY_MAX (2ull << 30)	/* bytes of one file */
+#define NET_RECORD_MAX (1u << 20)   /* bytes of one record */
+#define NET_REPLAY_MAX (2ull << 30) /* bytes of one file */
 
 struct net_record; /* being written */
 struct net_replay; /* read whole */
@@ -30,9 +30,9 @@ enum net_record_type {
 	NET_RECORD_DUMP = 1,   /* one inet_diag_msg, first sample */
 	NET_RECORD_LOOKUP = 2, /* the same, of a second sample */
 	NET_RECORD_GONE = 3,   /* a second sample found nothing; cookie (u64) */
-	NET_RECORD_FACTS = 4,  /* net_facts and options of one socket, as JSON */
-	NET_RECORD_META = 5,   /* consistent flag and gaps, as JSON */
-	NET_RECORD_END = 6,    /* number of records before it (u64) */
+	NET_RECORD_FACTS = 4, /* net_facts and options of one socket, as JSON */
+	NET_RECORD_META = 5,  /* consistent flag and gaps, as JSON */
+	NET_RECORD_END = 6,   /* number of records before it (u64) */
 };
 
 /** When and where a record was observed. */

@@ -19,9 +19,9 @@ enum verdict_kind {
 	VERDICT_PATH_MTU,	  /* small packets pass, big ones do not */
 	VERDICT_DATA_WAITING,	  /* the reader is not stuck on the network */
 	VERDICT_ALIVE,
-	VERDICT_SILENT,	   /* idle: nothing tells alive from dead */
-	VERDICT_UNKNOWN,   /* not seen well enough to say even that */
-	VERDICT_LISTENING, /* a listener: there is nothing to judge */
+	VERDICT_SILENT,	    /* idle: nothing tells alive from dead */
+	VERDICT_UNKNOWN,    /* not seen well enough to say even that */
+	VERDICT_LISTENING,  /* a listener: there is nothing to judge */
 	VERDICT_CONNECTING, /* the handshake is not finished */
 };
 
@@ -33,23 +33,23 @@ enum fact {
 
 /** What the local side says of the path to the peer (rtnetlink). */
 struct path_facts {
-	enum fact address_present; /* is the source address still ours? */
-	enum fact route_present;   /* is there a route from it? */
-	enum fact carrier;	   /* of the outgoing device */
+	enum fact address_present;  /* is the source address still ours? */
+	enum fact route_present;    /* is there a route from it? */
+	enum fact carrier;	    /* of the outgoing device */
 	enum fact neighbour_failed; /* next hop's entry is NUD_FAILED */
-	const char *device;	   /* outgoing device, NULL unknown */
-	const char *next_hop;	   /* address text, NULL: on link or unknown */
-	const char *neighbour;	   /* "REACHABLE", "STALE" ..., NULL none */
-	int64_t neighbour_age_ms;  /* since that state was entered, -1 unknown */
-	const char *unknown_why;   /* what stopped us from knowing, or NULL */
+	const char *device;	    /* outgoing device, NULL unknown */
+	const char *next_hop;	    /* address text, NULL: on link or unknown */
+	const char *neighbour;	    /* "REACHABLE", "STALE" ..., NULL none */
+	int64_t neighbour_age_ms; /* since that state was entered, -1 unknown */
+	const char *unknown_why;  /* what stopped us from knowing, or NULL */
 };
 
 enum peer_lookup {
-	PEER_NOT_LOOKED,   /* see why */
-	PEER_NOT_ON_HOST,  /* no namespace that we reach has the address */
-	PEER_FOUND,	   /* its socket: see peer_state */
-	PEER_ABSENT,	   /* the path leads to a namespace that lacks it */
-	PEER_AMBIGUOUS,	   /* address is here, that it is the peer is not sure */
+	PEER_NOT_LOOKED,  /* see why */
+	PEER_NOT_ON_HOST, /* no namespace that we reach has the address */
+	PEER_FOUND,	  /* its socket: see peer_state */
+	PEER_ABSENT,	  /* the path leads to a namespace that lacks it */
+	PEER_AMBIGUOUS,	  /* address is here, that it is the peer is not sure */
 };
 
 /** What the peer's own namespace says, when the peer is on this host. */
@@ -59,8 +59,8 @@ struct peer_facts {
 	const char *netns_name;	   /* "/run/netns/b" or "pid 12 (redis)" */
 	enum tcp_state peer_state; /* FOUND */
 	uint8_t peer_timer, peer_retrans;
-	const char *via; /* namespaces and NAT on the way, NULL direct */
-	const char *why; /* why not looked, or why ambiguous */
+	const char *via;       /* namespaces and NAT on the way, NULL direct */
+	const char *why;       /* why not looked, or why ambiguous */
 	int64_t first_wall_ms; /* first look that gave this answer */
 	int64_t at_wall_ms;    /* the last one */
 	uint32_t times; /* how often the lookup was made with this answer */
@@ -77,16 +77,16 @@ struct net_facts {
 };
 
 enum evidence_kind {
-	EVIDENCE_PEER_NETNS,   /* "peer-netns-lookup" */
-	EVIDENCE_SEGMENTS,     /* "segments": segs_in in two samples */
-	EVIDENCE_RETRANSMIT,   /* "retransmissions" */
-	EVIDENCE_KEEPALIVE,    /* "keepalive" */
-	EVIDENCE_ZERO_WINDOW,  /* "zero-window" */
-	EVIDENCE_LOCAL,	       /* "local-path" */
-	EVIDENCE_STATE,	       /* "state" */
-	EVIDENCE_QUEUE,	       /* "queue" */
-	EVIDENCE_IDLE,	       /* "idle": what is known of silence */
-	EVIDENCE_MISSING,      /* "missing": what would tell */
+	EVIDENCE_PEER_NETNS,  /* "peer-netns-lookup" */
+	EVIDENCE_SEGMENTS,    /* "segments": segs_in in two samples */
+	EVIDENCE_RETRANSMIT,  /* "retransmissions" */
+	EVIDENCE_KEEPALIVE,   /* "keepalive" */
+	EVIDENCE_ZERO_WINDOW, /* "zero-window" */
+	EVIDENCE_LOCAL,	      /* "local-path" */
+	EVIDENCE_STATE,	      /* "state" */
+	EVIDENCE_QUEUE,	      /* "queue" */
+	EVIDENCE_IDLE,	      /* "idle": what is known of silence */
+	EVIDENCE_MISSING,     /* "missing": what would tell */
 };
 
 struct evidence {

@@ -79,8 +79,8 @@ struct frame {
 /** A whole stack, innermost first; interned: equal stacks, equal pointer. */
 struct stack {
 	uint32_t n;
-	bool truncated;	  /* more than TASK_MAX_FRAMES */
-	bool incomplete;  /* did not reach the outermost function */
+	bool truncated;	 /* more than TASK_MAX_FRAMES */
+	bool incomplete; /* did not reach the outermost function */
 	const struct frame *const *frames;
 };
 
@@ -133,12 +133,12 @@ enum wait_object_kind {
 struct wait_object {
 	enum wait_object_kind kind;
 	raddr_t addr;
-	bool send;	    /* channel: it sends (else it receives) */
-	bool closed;	    /* channel */
-	bool counts_known;  /* length ... waiters were read */
-	uint64_t length;    /* channel: elements held now */
-	uint64_t capacity;  /* channel: 0 is unbuffered */
-	uint32_t waiters;   /* tasks in the same queue, this one included */
+	bool send;	   /* channel: it sends (else it receives) */
+	bool closed;	   /* channel */
+	bool counts_known; /* length ... waiters were read */
+	uint64_t length;   /* channel: elements held now */
+	uint64_t capacity; /* channel: 0 is unbuffered */
+	uint32_t waiters;  /* tasks in the same queue, this one included */
 	const char *element_type; /* channel: Go type name, NULL unknown */
 };
 
@@ -171,11 +171,11 @@ struct task {
 	struct deadline read_deadline, write_deadline;
 	int64_t wait_since_mono_ns; /* 0: the runtime has not marked it */
 	struct blocked_for blocked;
-	raddr_t sp, pc; /* where it is parked; 0 when running */
-	raddr_t handle; /* address of its record (Go: the g) */
-	const struct stack *stack;	 /* NULL: none could be had */
-	const struct frame *created_by;	 /* NULL: not known, or the main task */
-	const struct frame *start;	 /* start function, NULL: not known */
+	raddr_t sp, pc;			/* where it is parked; 0 when running */
+	raddr_t handle;			/* address of its record (Go: the g) */
+	const struct stack *stack;	/* NULL: none could be had */
+	const struct frame *created_by; /* NULL: not known, or the main task */
+	const struct frame *start;	/* start function, NULL: not known */
 	const struct wait_object *objects;
 	const struct label *labels;
 };

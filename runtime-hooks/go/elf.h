@@ -20,8 +20,8 @@
 
 enum elf_kind {
 	ELF_OK,
-	ELF_NOT,	/* no ELF magic */
-	ELF_TRUNCATED,	/* headers lie outside of the bytes */
+	ELF_NOT,       /* no ELF magic */
+	ELF_TRUNCATED, /* headers lie outside of the bytes */
 	ELF_32BIT,
 	ELF_BIG_ENDIAN,
 	ELF_FOREIGN,	/* another architecture than this program's */

@@ -23,9 +23,9 @@
 #include "base/process.h"
 #include "runtime-hooks/task.h"
 
-#define GO_MAX_MODULES 64     /* plugins: one module each */
-#define GO_MAX_FUNCS 4000000  /* kubelet has 130,000 */
-#define GO_MAX_NAME 65536     /* generic names are long, this is absurd */
+#define GO_MAX_MODULES 64    /* plugins: one module each */
+#define GO_MAX_FUNCS 4000000 /* kubelet has 130,000 */
+#define GO_MAX_NAME 65536    /* generic names are long, this is absurd */
 #define GO_MAX_INLINE_DEPTH 64
 
 /** Format of the pc tables by Go version; see pclntab.h. */
@@ -44,7 +44,7 @@ struct go_module {
 	raddr_t addr; /* of the moduledata itself */
 	raddr_t text, etext, minpc, maxpc;
 	struct go_segment noptrdata, data, bss, noptrbss;
-	raddr_t gofunc; /* base of funcdata offsets (1.18+), 0 before */
+	raddr_t gofunc;	       /* base of funcdata offsets (1.18+), 0 before */
 	raddr_t types, etypes; /* 0 when not found */
 	enum go_pclntab_version version;
 };

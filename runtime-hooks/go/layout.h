@@ -30,7 +30,7 @@
 #define GO_G_M 48
 #define GO_G_SP 56
 #define GO_G_PC 64
-#define GO_G_SELF 72 /* sched.g */
+#define GO_G_SELF 72   /* sched.g */
 #define GO_G_BYTES 512 /* of a g are looked at; it has 376 to 456 */
 
 /* Status words (runtime2.go); numbers have never changed, only been added. */
@@ -98,7 +98,7 @@ struct go_layout {
 
 	uint16_t poll_fd, poll_rg, poll_wg; /* 0 until an IO wait was seen */
 	uint16_t poll_rd, poll_wd;	    /* 0: deadlines not found */
-	bool poll_fd_proved; /* poll.FD's Sysfd said the same */
+	bool poll_fd_proved;		    /* poll.FD's Sysfd said the same */
 	unsigned poll_confirmed, poll_refuted;
 };
 

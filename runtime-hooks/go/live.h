@@ -56,7 +56,7 @@ void go_live_forget(struct go_live *mem);
  * @param at out: where each record is in @buf; NULL when not readable.
  */
 void go_live_gather(struct go_live *mem, const raddr_t *addrs, size_t n,
-		      size_t len, uint8_t *buf, const uint8_t **at);
+		    size_t len, uint8_t *buf, const uint8_t **at);
 size_t go_live_gather_size(size_t n, size_t len);
 
 /** The most that one go_live_gather() takes. */

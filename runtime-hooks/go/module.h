@@ -28,7 +28,7 @@
 
 /** An ELF object as it is mapped. */
 struct module_object {
-	raddr_t bias; /* add to the addresses of the program headers */
+	raddr_t bias;	  /* add to the addresses of the program headers */
 	const char *path; /* of the mapping; may be "" */
 	struct elf_head head;
 };
@@ -38,7 +38,7 @@ struct module {
 	struct pclntab tab;
 	struct module_object *object; /* NULL: unknown */
 	uint64_t words[MODULE_WORDS];
-	size_t n_words; /* read; at least MODULE_FIXED_WORDS */
+	size_t n_words;	 /* read; at least MODULE_FIXED_WORDS */
 	bool long_names; /* type names with two length bytes (1.16) */
 };
 

@@ -30,7 +30,7 @@ struct pclntab {
 	raddr_t gofunc; /* base of funcdata offsets; 0: not known, no inlining */
 	raddr_t names, cutab, filetab, pctab, funcs, ftab;
 	uint64_t names_len, filetab_len, pctab_len, funcs_len; /* bytes */
-	uint64_t cutab_len; /* entries */
+	uint64_t cutab_len;				       /* entries */
 	uint32_t nfunc;
 };
 

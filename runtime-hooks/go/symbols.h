@@ -24,7 +24,8 @@ struct go_symbols {
 	const struct frame *(*start)(void *arg, raddr_t startpc);
 	const char *(*type_name)(void *arg, raddr_t type);
 	/** What a thread of the target does: process_thread_syscall(). */
-	int (*thread_syscall)(void *arg, pid_t tid, struct process_syscall *ret);
+	int (*thread_syscall)(void *arg, pid_t tid,
+			      struct process_syscall *ret);
 };
 
 #endif

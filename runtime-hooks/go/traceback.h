@@ -16,12 +16,12 @@
 /** What a function is to the rules; from its name. */
 enum go_role {
 	GO_ROLE_NONE,
-	GO_ROLE_WRAPPER,   /* compiler-made; hidden unless it panicked */
-	GO_ROLE_GOPANIC,   /* shown in the middle of a stack */
-	GO_ROLE_SIGPANIC,  /* its caller was cut off by a signal */
+	GO_ROLE_WRAPPER,  /* compiler-made; hidden unless it panicked */
+	GO_ROLE_GOPANIC,  /* shown in the middle of a stack */
+	GO_ROLE_SIGPANIC, /* its caller was cut off by a signal */
 	GO_ROLE_PANICWRAP,
-	GO_ROLE_PREEMPT,   /* asyncPreempt, debugCallV2: as sigpanic, 1.21+ */
-	GO_ROLE_CLEANUPS,  /* runFinalizers, runCleanups: shown, 1.25+ */
+	GO_ROLE_PREEMPT,  /* asyncPreempt, debugCallV2: as sigpanic, 1.21+ */
+	GO_ROLE_CLEANUPS, /* runFinalizers, runCleanups: shown, 1.25+ */
 	GO_ROLE_CGOCALLBACK,
 };
 

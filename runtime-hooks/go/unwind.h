@@ -31,7 +31,7 @@ struct go_shape {
 	uint64_t key;
 	raddr_t first_pc;
 	uint32_t n;
-	uint32_t *ret_at;  /* [i]: offset from sp of frame i's return address */
+	uint32_t *ret_at; /* [i]: offset from sp of frame i's return address */
 	raddr_t *pcs;
 	const struct stack *stack;
 	bool whole; /* up to the outermost function, or as far as we go */
