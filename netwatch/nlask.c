@@ -10,6 +10,7 @@ struct asking {
 	void *arg;
 	uint32_t seq; /* answers to earlier questions, timed out, are skipped */
 	int ret;
+	bool dump; /* ends with NLMSG_DONE, and only then */
 	bool done;
 };
 
@@ -21,12 +22,14 @@ static int on_valid(struct nl_msg *msg, void *arg)
 
 	if (nlmsg_hdr(msg)->nlmsg_seq != a->seq)
 		return NL_SKIP;
-	if (!(nlmsg_hdr(msg)->nlmsg_flags & NLM_F_MULTI))
-		a->done = true;
 	if (!a->ret)
 		a->ret = a->each(nlmsg_hdr(msg), a->arg);
-	// Also after an error, so that nothing of the answer is left behind.
-	return NL_OK;
+	// Also after an error, so that nothing of a dump is left behind.
+	if (a->dump)
+		return NL_OK;
+	// ctnetlink marks its only answer as one of many; no more come.
+	a->done = true;
+	return NL_STOP;
 }
 
 static int on_finish(struct nl_msg *msg, void *arg)
@@ -107,6 +110,8 @@ int nlask(struct nl_sock *sk, struct nl_msg *msg, nlask_each *each,
 			break;
 		}
 		a.seq = nlmsg_hdr(msg)->nlmsg_seq;
+		a.dump = (nlmsg_hdr(msg)->nlmsg_flags & NLM_F_DUMP) ==
+			 NLM_F_DUMP;
 		err = receive(sk, &a);
 		if (err != -EINTR)
 			break;

@@ -79,7 +79,7 @@ static struct nl_msg *request(int type, int flags, const void *hdr, size_t len)
 	return msg;
 }
 
-/* --- attributes: each length is the kernel's, each is checked ------------ */
+/* --- attributes: each length is the kernel's, each is checked --- */
 
 static uint32_t attr_u32(struct nlattr *a, uint32_t otherwise)
 {
@@ -112,8 +112,7 @@ static void attr_text(struct nlattr *a, char *buf, size_t size)
 		nla_strlcpy(buf, a, size);
 }
 
-/* --- devices ---------------------------------------------------------------
- */
+/* --- devices --- */
 
 static void link_kind(struct nlattr *info, struct rtnet_link *l)
 {
@@ -201,8 +200,7 @@ int rtnet_link(struct rtnet *rt, int ifindex, const struct rtnet_link **ret)
 	return 1;
 }
 
-/* --- addresses and neighbours ----------------------------------------------
- */
+/* --- addresses and neighbours --- */
 
 static int on_address(struct nlmsghdr *nlh, void *arg)
 {
@@ -296,8 +294,7 @@ int rtnet_neighbour(struct rtnet *rt, int ifindex, const struct endpoint *addr,
 	return 0;
 }
 
-/* --- routes and rules --------------------------------------------------------
- */
+/* --- routes and rules --- */
 
 /* What the kernel answers when it would not send the packet either. */
 static bool means_no(int err)
@@ -428,8 +425,7 @@ int rtnet_rules(struct rtnet *rt, struct rtnet_rules *ret)
 	return rt->rules_error;
 }
 
-/* --- what else could touch a packet ------------------------------------------
- */
+/* --- what else could touch a packet --- */
 
 /* Disciplines that delay and drop, and have no use for filters. */
 static bool is_plain_qdisc(const char *kind)

@@ -29,7 +29,7 @@ static enum moved find_moved(const struct judge *j)
 	return MOVED_UNKNOWN;
 }
 
-/* --- states that need no procedure ---------------------------------------- */
+/* --- states that need no procedure --- */
 
 static void judge_gone(struct judge *j)
 {
@@ -127,8 +127,7 @@ static void judge_close_wait(struct judge *j)
 	judge_say_local(j);
 }
 
-/* --- connections ------------------------------------------------------------
- */
+/* --- connections --- */
 
 /* Unread in every sample: data that just came, or just went, is no sign. */
 static bool data_waits(const struct judge *j)
@@ -361,8 +360,7 @@ static bool judge_alive(struct judge *j)
 	return true;
 }
 
-/* --- silence: what would tell ------------------------------------------------
- */
+/* --- silence: what would tell --- */
 
 static void judge_silent(struct judge *j)
 {

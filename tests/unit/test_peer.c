@@ -1,0 +1,434 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "tests/unit/netlab.h"
+
+static const char *lookup_name(enum peer_lookup l)
+{
+	static const char *const names[] = { "not looked", "not on host",
+					     "found", "absent", "ambiguous" };
+	return names[l];
+}
+
+/* What one look says; @why is a part of its reason, or NULL. */
+static void assert_look(char ns, struct tcp_socket *s, enum peer_lookup want,
+			const char *why)
+{
+	struct looked l = lab_look(ns, s);
+	struct peer_facts *f = &l.facts.peer;
+
+	if (f->lookup != want)
+		fail_msg("peer is '%s' (%s), should be '%s'",
+			 lookup_name(f->lookup), f->why ? f->why : "no reason",
+			 lookup_name(want));
+	if (want == PEER_FOUND)
+		assert_int_equal(f->peer_state, TCP_STATE_ESTABLISHED);
+	if (why && !(f->why && strstr(f->why, why)))
+		fail_msg("the reason is '%s', should have '%s'",
+			 f->why ? f->why : "none", why);
+	looked_end(&l);
+}
+
+/* Both ends are there; then the server's vanishes, then look from A again. */
+static void assert_found_then_absent(char a, char b, struct conn *c)
+{
+	struct tcp_socket server = lab_sample(b, c->server);
+
+	assert_look(a, &c->s, PEER_FOUND, NULL);
+	assert_look(b, &server, PEER_FOUND, NULL);
+	lab_vanish(c->server);
+	assert_look(a, &c->s, PEER_ABSENT, NULL);
+	lab_vanish(c->client);
+	close(c->listener);
+}
+
+static void lab_direct(void)
+{
+	lab_needs();
+	lab_netns("ab");
+	lab_pair('a', "10.1.0.1/24", 'b', "10.1.0.2/24");
+}
+
+/* a - r - b, r forwards */
+static void lab_routed(void)
+{
+	lab_needs();
+	lab_netns("arb");
+	lab_pair('a', "10.1.0.1/24", 'r', "10.1.0.254/24");
+	lab_pair('b', "10.2.0.1/24", 'r', "10.2.0.254/24");
+	sh("ip -n @a route add default via 10.1.0.254");
+	sh("ip -n @b route add default via 10.2.0.254");
+	sh("ip netns exec @r sysctl -qw net.ipv4.ip_forward=1");
+}
+
+static void test_direct_peer_is_found_and_then_absent(void **state UNUSED)
+{
+	lab_direct();
+	struct conn c = lab_tcp('a', 'b', "10.1.0.2", 7001);
+	assert_found_then_absent('a', 'b', &c);
+}
+
+static void
+test_second_look_counts_and_a_new_answer_replaces(void **state UNUSED)
+{
+	lab_direct();
+	struct conn c = lab_tcp('a', 'b', "10.1.0.2", 7001);
+	struct conn d = lab_tcp('a', 'b', "10.1.0.2", 7002);
+	lab_vanish(c.server);
+	struct looked l = lab_look('a', &c.s);
+	struct tcp_socket *s = &c.s;
+	assert_int_equal(l.facts.peer.lookup, PEER_ABSENT);
+	assert_int_equal(l.facts.peer.times, 1);
+	int64_t first = l.facts.peer.at_wall_ms;
+	clock_sleep_until(clock_mono_ns() + 20 * 1000000);
+	assert_ok(peer_recheck(l.peer, &s, 1, l.arena, &l.facts));
+	assert_int_equal(l.facts.peer.lookup, PEER_ABSENT);
+	assert_int_equal(l.facts.peer.times, 2);
+	assert_true(l.facts.peer.first_wall_ms == first);
+	assert_true(l.facts.peer.at_wall_ms >= first + 20);
+	assert_true(l.facts.peer.netns == lab_inode('b'));
+	assert_non_null(strstr(l.facts.peer.netns_name, "-b"));
+	assert_null(l.facts.peer.via);
+	// The link goes down meanwhile: no proof any more.
+	sh("ip -n @b link set toa down");
+	assert_ok(peer_recheck(l.peer, &s, 1, l.arena, &l.facts));
+	assert_int_equal(l.facts.peer.lookup, PEER_AMBIGUOUS);
+	assert_int_equal(l.facts.peer.times, 1);
+	looked_end(&l);
+	close(c.client);
+	close(c.listener);
+	lab_close(&d);
+}
+
+static void test_peer_on_loopback_and_on_an_own_address(void **state UNUSED)
+{
+	lab_direct();
+	struct conn c = lab_tcp('a', 'a', "127.0.0.1", 7001);
+	struct conn d = lab_tcp('a', 'a', "10.1.0.1", 7002);
+	struct conn e =
+		lab_connect('a', 'a', AF_INET6, "::1", 7003, AF_INET6, 7003);
+	assert_found_then_absent('a', 'a', &c);
+	assert_found_then_absent('a', 'a', &d);
+	assert_found_then_absent('a', 'a', &e);
+}
+
+static void test_peer_behind_a_router(void **state UNUSED)
+{
+	lab_routed();
+	struct conn c = lab_tcp('a', 'b', "10.2.0.1", 7001);
+	struct looked l = lab_look('a', &c.s);
+	assert_int_equal(l.facts.peer.lookup, PEER_FOUND);
+	assert_non_null(l.facts.peer.via);
+	assert_non_null(strstr(l.facts.peer.via, "-r"));
+	looked_end(&l);
+	assert_found_then_absent('a', 'b', &c);
+}
+
+static void test_peer_on_a_bridge(void **state UNUSED)
+{
+	lab_needs();
+	lab_netns("abch");
+	lab_pair('a', "10.1.0.1/24", 'h', "");
+	lab_pair('b', "10.1.0.2/24", 'h', "");
+	lab_pair('c', "10.1.0.3/24", 'h', "");
+	sh("ip -n @h link add br0 type bridge && ip -n @h link set br0 up");
+	sh("for d in toa tob toc; do ip -n @h link set $d master br0; done");
+	sh("ip -n @h addr add 10.1.0.254/24 dev br0");
+	struct conn c = lab_tcp('a', 'b', "10.1.0.2", 7001);
+	struct conn d = lab_tcp('a', 'h', "10.1.0.254", 7002);
+	struct conn e = lab_tcp('a', 'c', "10.1.0.3", 7003);
+	assert_look('a', &e.s, PEER_FOUND, NULL);
+	assert_found_then_absent('a', 'b', &c);
+	assert_found_then_absent('a', 'h', &d);
+	// c moves away: another takes its address, with another MAC.
+	lab_vanish(e.server);
+	assert_look('a', &e.s, PEER_ABSENT, NULL);
+	sh("ip -n @c link set toh down");
+	sh("ip -n @b addr add 10.1.0.3/24 dev toh");
+	assert_look('a', &e.s, PEER_AMBIGUOUS, "down");
+	sh("ip -n @c link del toh");
+	assert_look('a', &e.s, PEER_AMBIGUOUS, "no device on the bridge");
+	close(e.client);
+	close(e.listener);
+}
+
+static void test_masqueraded_peer_is_followed(void **state UNUSED)
+{
+	lab_routed();
+	nft("r", "table ip t { chain c { type nat hook postrouting priority "
+		 "100; oifname tob masquerade; }; }");
+	struct conn c = lab_tcp('a', 'b', "10.2.0.1", 7001);
+	struct tcp_socket server = lab_sample('b', c.server);
+	char text[ENDPOINT_TEXT_MAX];
+	endpoint_format_addr(&server.remote, text);
+	assert_string_equal(text, "10.2.0.254"); // else nothing is tested
+	struct looked l = lab_look('a', &c.s);
+	assert_int_equal(l.facts.peer.lookup, PEER_FOUND);
+	assert_non_null(strstr(l.facts.peer.via, "NAT: 10.2.0.254:"));
+	looked_end(&l);
+	struct conn d = lab_tcp('a', 'b', "10.2.0.1", 7002);
+	server = lab_sample('b', d.server);
+	lab_vanish(d.client);
+	assert_look('b', &server, PEER_ABSENT, NULL);
+	assert_found_then_absent('a', 'b', &c);
+	close(d.server);
+	close(d.listener);
+}
+
+static void test_redirected_peer_is_followed(void **state UNUSED)
+{
+	lab_routed();
+	nft("r", "table ip t { chain c { type nat hook prerouting priority "
+		 "-100; tcp dport 80 dnat to 10.2.0.1:7001; }; }");
+	struct conn c =
+		lab_connect('a', 'b', AF_INET, "10.1.0.254", 80, AF_INET, 7001);
+	assert_found_then_absent('a', 'b', &c);
+}
+
+static void test_lost_nat_entry_is_never_proof(void **state UNUSED)
+{
+	lab_routed();
+	NEEDS("conntrack", !try_sh("command -v conntrack >/dev/null"));
+	nft("r", "table ip t { chain c { type nat hook postrouting priority "
+		 "100; oifname tob masquerade; }; }");
+	struct conn c = lab_tcp('a', 'b', "10.2.0.1", 7001);
+	assert_look('a', &c.s, PEER_FOUND, NULL);
+	sh("ip netns exec @r conntrack -F 2>/dev/null");
+	assert_look('a', &c.s, PEER_AMBIGUOUS, "has no entry for this one");
+	// Also without rules, while others are tracked.
+	sh("ip netns exec @r nft flush ruleset");
+	nft("r", "table ip t { chain c { type filter hook forward priority 0; "
+		 "ct state invalid counter; }; }");
+	struct conn d = lab_tcp('a', 'b', "10.2.0.1", 7002);
+	assert_look('a', &c.s, PEER_AMBIGUOUS, "has no entry for this one");
+	assert_look('a', &d.s, PEER_FOUND, NULL);
+	lab_close(&c);
+	lab_close(&d);
+}
+
+static void test_ipv6_and_mapped_peers(void **state UNUSED)
+{
+	lab_needs();
+	lab_netns("ab");
+	lab_pair('a', "10.1.0.1/24", 'b', "10.1.0.2/24");
+	sh("ip -n @a addr add fd00::1/64 dev tob nodad");
+	sh("ip -n @b addr add fd00::2/64 dev toa nodad");
+	struct conn six = lab_connect('a', 'b', AF_INET6, "fd00::2", 7001,
+				      AF_INET6, 7001);
+	struct conn mapped = lab_connect('a', 'b', AF_INET, "10.1.0.2", 7002,
+					 AF_INET6, 7002);
+	struct conn both = lab_connect('a', 'b', AF_INET6, "::ffff:10.1.0.2",
+				       7003, AF_INET6, 7003);
+	assert_found_then_absent('a', 'b', &six);
+	assert_found_then_absent('a', 'b', &mapped);
+	assert_found_then_absent('a', 'b', &both);
+}
+
+static void test_ipv6_router_that_does_not_forward(void **state UNUSED)
+{
+	lab_needs();
+	lab_netns("arb");
+	lab_pair('a', "fd01::1/64", 'r', "fd01::ff/64");
+	lab_pair('b', "fd02::1/64", 'r', "fd02::ff/64");
+	sh("ip -n @a route add default via fd01::ff");
+	sh("ip -n @b route add default via fd02::ff");
+	sh("ip netns exec @r sysctl -qw net.ipv6.conf.all.forwarding=1");
+	struct conn c = lab_connect('a', 'b', AF_INET6, "fd02::1", 7001,
+				    AF_INET6, 7001);
+	struct conn d = lab_connect('a', 'b', AF_INET6, "fd02::1", 7002,
+				    AF_INET6, 7002);
+	assert_found_then_absent('a', 'b', &c);
+	sh("ip netns exec @r sysctl -qw net.ipv6.conf.all.forwarding=0");
+	lab_vanish(d.server);
+	assert_look('a', &d.s, PEER_AMBIGUOUS, "does not forward");
+	close(d.client);
+	close(d.listener);
+}
+
+/* Each way to cut the path; the peer is gone, and that is not to be said. */
+static void test_cut_path_is_never_proof(void **state UNUSED)
+{
+	static const struct {
+		const char *cut, *mend, *why;
+	} ways[] = {
+		{ "ip -n @b link set tor down",
+		  "ip -n @b link set tor up && "
+		  "ip -n @b route replace default via 10.2.0.254",
+		  "is down" },
+		{ "ip -n @r link set toa down", "ip -n @r link set toa up",
+		  "is down" },
+		{ "ip netns exec @r sysctl -qw net.ipv4.ip_forward=0",
+		  "ip netns exec @r sysctl -qw net.ipv4.ip_forward=1",
+		  "no route" },
+		{ "ip -n @r route add blackhole 10.2.0.1/32",
+		  "ip -n @r route del blackhole 10.2.0.1/32", "no route" },
+		{ "ip -n @r link set tob down", "ip -n @r link set tob up",
+		  "no route" },
+		{ "ip -n @a route del default",
+		  "ip -n @a route add default via 10.1.0.254", "no route" },
+	};
+
+	lab_routed();
+	struct conn c = lab_tcp('a', 'b', "10.2.0.1", 7001);
+	lab_vanish(c.server);
+	assert_look('a', &c.s, PEER_ABSENT, NULL);
+	for (size_t i = 0; i < N_OF(ways); i++) {
+		sh("%s", ways[i].cut);
+		assert_look('a', &c.s, PEER_AMBIGUOUS, ways[i].why);
+		sh("%s", ways[i].mend);
+	}
+	close(c.client);
+	close(c.listener);
+}
+
+/* The peer is gone, and something on the way makes that look unproven. */
+static void test_what_may_rewrite_packets_is_never_proof(void **state UNUSED)
+{
+	static const struct {
+		const char *add, *del, *why;
+	} ways[] = {
+		{ "ip netns exec @r nft 'add table ip t; add chain ip t c "
+		  "{ type filter hook forward priority 0; }; add rule ip t c "
+		  "ip daddr 10.2.0.9 ip daddr set 10.2.0.1'",
+		  "ip netns exec @r nft flush ruleset",
+		  "rules that write to packets" },
+		{ "ip netns exec @r nft 'add table ip t; add chain ip t c "
+		  "{ type nat hook postrouting priority 100; }'",
+		  "ip netns exec @r nft flush ruleset", "has no entry" },
+		{ "ip netns exec @r nft 'add table ip t; add chain ip t c "
+		  "{ type filter hook forward priority 0; }; add rule ip t c "
+		  "tcp dport 9 queue'",
+		  "ip netns exec @r nft flush ruleset", "redirect, copy" },
+		{ "ip -n @r rule add fwmark 7 lookup 100",
+		  "ip -n @r rule del fwmark 7 lookup 100", "packet mark" },
+		{ "ip netns exec @r tc qdisc add dev toa clsact",
+		  "ip netns exec @r tc qdisc del dev toa clsact",
+		  "traffic control on toa" },
+		{ "ip -n @b addr add 10.2.0.9/24 dev tor; "
+		  "ip -n @r route add 10.2.0.1/32 nexthop via 10.2.0.1 "
+		  "nexthop via 10.2.0.9",
+		  "ip -n @r route del 10.2.0.1/32", "more than one way" },
+	};
+
+	lab_routed();
+	struct conn c = lab_tcp('a', 'b', "10.2.0.1", 7001);
+	lab_vanish(c.server);
+	assert_look('a', &c.s, PEER_ABSENT, NULL);
+	for (size_t i = 0; i < N_OF(ways); i++) {
+		if (try_sh("%s", ways[i].add)) {
+			print_message("this kernel cannot: %s\n", ways[i].add);
+			continue;
+		}
+		struct looked l = lab_look('a', &c.s);
+		if (l.facts.peer.lookup == PEER_ABSENT)
+			fail_msg("absent in spite of: %s", ways[i].add);
+		if (!strstr(l.facts.peer.why, ways[i].why))
+			fail_msg("the reason is '%s', should have '%s'",
+				 l.facts.peer.why, ways[i].why);
+		looked_end(&l);
+		sh("%s", ways[i].del);
+		assert_look('a', &c.s, PEER_ABSENT, NULL);
+	}
+	close(c.client);
+	close(c.listener);
+}
+
+static void test_same_address_elsewhere_is_not_the_peer(void **state UNUSED)
+{
+	lab_needs();
+	lab_netns("abc");
+	lab_pair('a', "10.1.0.1/24", 'b', "10.1.0.2/24");
+	sh("ip -n @c addr add 10.1.0.2/24 dev lo");
+	struct conn c = lab_tcp('a', 'b', "10.1.0.2", 7001);
+	assert_look('a', &c.s, PEER_FOUND, NULL);
+	// From now on the packets would leave by a tunnel.
+	NEEDS("tun", !try_sh("ip -n @a tuntap add dev t0 mode tun"));
+	sh("ip -n @a link set t0 up");
+	sh("ip -n @a route add 10.1.0.2/32 dev t0");
+	struct looked l = lab_look('a', &c.s);
+	assert_true(l.facts.peer.lookup == PEER_NOT_ON_HOST ||
+		    l.facts.peer.lookup == PEER_AMBIGUOUS);
+	looked_end(&l);
+	lab_close(&c);
+}
+
+static void test_peer_bound_to_a_device_is_found(void **state UNUSED)
+{
+	lab_direct();
+	struct conn c = lab_tcp('a', 'b', "10.1.0.2", 7001);
+	assert_int_equal(
+		setsockopt(c.server, SOL_SOCKET, SO_BINDTODEVICE, "toa", 4), 0);
+	assert_look('a', &c.s, PEER_FOUND, NULL);
+	lab_close(&c);
+}
+
+static void test_peer_killed_by_ss_is_absent(void **state UNUSED)
+{
+	lab_direct();
+	// Its RST is lost, as on a broken path.
+	nft("b", "table ip t { chain c { type filter hook output priority 0; "
+		 "tcp flags & rst == rst drop; }; }");
+	struct conn c = lab_tcp('a', 'b', "10.1.0.2", 7001);
+	sh("ip netns exec @b ss -K state established sport = 7001 >/dev/null");
+	assert_look('a', &c.s, PEER_ABSENT, NULL);
+	assert_int_equal(lab_sample('a', c.client).first.state,
+			 TCP_STATE_ESTABLISHED);
+	lab_close(&c);
+}
+
+static void test_peer_that_closed_is_found_in_its_state(void **state UNUSED)
+{
+	lab_direct();
+	struct conn c = lab_tcp('a', 'b', "10.1.0.2", 7001);
+	nft("b", "table ip t { chain c { type filter hook output priority 0; "
+		 "drop; }; }");
+	close(c.server);
+	struct looked l = lab_look('a', &c.s);
+	assert_int_equal(l.facts.peer.lookup, PEER_FOUND);
+	assert_int_equal(l.facts.peer.peer_state, TCP_STATE_FIN_WAIT1);
+	looked_end(&l);
+	close(c.client);
+	close(c.listener);
+}
+
+static void test_no_namespace_stays_open_after_a_look(void **state UNUSED)
+{
+	lab_direct();
+	struct conn c = lab_tcp('a', 'b', "10.1.0.2", 7001);
+	struct looked l = lab_look('a', &c.s);
+	int before = dup(0);
+	close(before);
+	struct tcp_socket *s = &c.s;
+	for (int i = 0; i < 50; i++)
+		assert_ok(peer_examine(l.peer, &s, 1, l.arena, &l.facts));
+	int after = dup(0);
+	close(after);
+	assert_int_equal(after, before);
+	looked_end(&l);
+	lab_close(&c);
+}
+
+#define LAB(f) cmocka_unit_test_teardown(f, lab_teardown)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		LAB(test_direct_peer_is_found_and_then_absent),
+		LAB(test_second_look_counts_and_a_new_answer_replaces),
+		LAB(test_peer_on_loopback_and_on_an_own_address),
+		LAB(test_peer_behind_a_router),
+		LAB(test_peer_on_a_bridge),
+		LAB(test_masqueraded_peer_is_followed),
+		LAB(test_redirected_peer_is_followed),
+		LAB(test_lost_nat_entry_is_never_proof),
+		LAB(test_ipv6_and_mapped_peers),
+		LAB(test_ipv6_router_that_does_not_forward),
+		LAB(test_cut_path_is_never_proof),
+		LAB(test_what_may_rewrite_packets_is_never_proof),
+		LAB(test_same_address_elsewhere_is_not_the_peer),
+		LAB(test_peer_bound_to_a_device_is_found),
+		LAB(test_peer_killed_by_ss_is_absent),
+		LAB(test_peer_that_closed_is_found_in_its_state),
+		LAB(test_no_namespace_stays_open_after_a_look),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, lab_teardown);
+}
