@@ -19,10 +19,11 @@ MAY_INCLUDE = {
     "netwatch": {"base", "netwatch"},
     "detector": {"base", "runtime-hooks", "netwatch", "detector"},
 }
-# Files of the detector that may see tasks and sockets at once: who joins them,
-# and who carries or shows the result.
-MAY_SEE_BOTH = ["correlate*", "judge*", "finding*", "report*", "write*",
-                "advice*", "cmd_*"]
+# Files of the detector that may see tasks and sockets at once: who takes both
+# (survey, doctor), who joins them (correlate, blocked), and who grades, carries
+# or shows the result. All others keep to one side.
+MAY_SEE_BOTH = ["survey*", "doctor*", "correlate*", "blocked*", "judge*",
+                "finding*", "report*", "write*", "advice*", "cmd_*"]
 FUNCTION_MAX = 100
 FUNCTION_LONG_MARK = "/* flat table */"
 FILE_WARN, FILE_MAX = 600, 700
