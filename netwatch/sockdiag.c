@@ -19,6 +19,7 @@
 #include "base/log.h"
 #include "netwatch/netns.h"
 #include "netwatch/replay.h"
+#include "netwatch/sockdiag_raw.h"
 
 /* The kernel fills at most 32 KiB per answer (net/netlink/af_netlink.c). */
 #define ANSWER_SIZE 32768
@@ -29,21 +30,10 @@
 #define STATES_WITH_INODE                                                      \
 	(STATES_ALL & ~(1u << TCP_STATE_TIME_WAIT | 1u << TCP_STATE_NEW_SYN_RECV))
 
-struct pending_head {
-	size_t len;
-	int64_t mono_ns, wall_ms;
-};
-
-/* Raw answers of one try; a failed try's are thrown away. */
-struct pending {
-	unsigned char *data; // {struct pending_head, bytes} each
-	size_t len, cap;
-};
-
 struct sockdiag {
 	struct nl_sock *sk;
 	struct net_record *record;
-	struct pending pending;
+	struct raw_store raw; // of the request that is being answered
 	enum net_record_type record_as;
 	uint64_t netns;
 	uint32_t seq;
@@ -52,53 +42,12 @@ struct sockdiag {
 /* One request and what comes back. */
 struct answer {
 	const struct sockdiag_filter *filter;
-	struct tcp_snapshot *snap; // where sockets go, or
-	struct tcp_socket *one;	   // the one that was asked for
-	size_t found;
 	uint64_t broken;  // messages that were cut or make no sense
 	bool interrupted; // NLM_F_DUMP_INTR, or messages were lost
 	bool done;
 	int error; // positive errno that the kernel answered
 	int64_t mono_ns, wall_ms;
 };
-
-static int pending_add(struct pending *p, const struct answer *a,
-		       const void *data, size_t len)
-{
-	struct pending_head head = { len, a->mono_ns, a->wall_ms };
-	size_t need = p->len + sizeof(head) + len;
-
-	if (need > p->cap) {
-		size_t cap = need * 2 + 4096;
-		void *grown = realloc(p->data, cap);
-
-		if (!grown)
-			return -ENOMEM;
-		p->data = grown;
-		p->cap = cap;
-	}
-	memcpy(p->data + p->len, &head, sizeof(head));
-	memcpy(p->data + p->len + sizeof(head), data, len);
-	p->len = need;
-	return 0;
-}
-
-static void pending_record(struct sockdiag *diag)
-{
-	struct pending *p = &diag->pending;
-
-	for (size_t at = 0; at < p->len;) {
-		struct pending_head head;
-
-		memcpy(&head, p->data + at, sizeof(head));
-		at += sizeof(head);
-		struct net_record_head to = { diag->record_as, diag->netns,
-					      head.mono_ns, head.wall_ms };
-		net_record_put(diag->record, &to, p->data + at, head.len);
-		at += head.len;
-	}
-	p->len = 0;
-}
 
 struct error *sockdiag_open(int netns_fd, struct net_record *record,
 			    struct sockdiag **ret)
@@ -127,7 +76,7 @@ void sockdiag_close(struct sockdiag *diag)
 	if (!diag)
 		return;
 	nl_socket_free(diag->sk);
-	free(diag->pending.data);
+	raw_store_deinit(&diag->raw);
 	free(diag);
 }
 
@@ -151,50 +100,23 @@ static bool inode_wanted(const struct sockdiag_filter *filter, uint32_t inode)
 	return lo < filter->n_inodes && filter->inodes[lo] == inode;
 }
 
-/* Parse one socket into the place where it belongs; 0 or -errno. */
-static int take_socket(struct sockdiag *diag, struct answer *a,
-		       const void *data, size_t len)
-{
-	struct tcp_socket *s = a->one;
-
-	if (!s)
-		s = tcp_snapshot_add(a->snap);
-	if (!s)
-		return -ENOMEM;
-	int rc = sockdiag_parse(data, len, s);
-	if (rc < 0) {
-		a->broken++;
-		if (!a->one)
-			a->snap->n--;
-		return 0;
-	}
-	s->netns = diag->netns;
-	s->first.at_mono_ns = a->mono_ns;
-	s->first.at_wall_ms = a->wall_ms;
-	a->found++;
-	if (!diag->record)
-		return 0;
-	return pending_add(&diag->pending, a, data, len);
-}
-
+/* Keep a socket that is wanted; it is parsed when all is here. */
 static int on_socket(struct sockdiag *diag, struct answer *a,
 		     const struct nlmsghdr *nlh)
 {
-	const void *data = nlmsg_data(nlh);
+	const struct inet_diag_msg *m = nlmsg_data(nlh);
 	size_t len = nlmsg_datalen(nlh);
 
-	if (len < sizeof(struct inet_diag_msg)) {
+	if (len < sizeof(*m)) {
 		a->broken++;
 		return 0;
 	}
-	// most of a dump is other processes' sockets: look at the inode first
-	if (a->filter && a->filter->inodes) {
-		const struct inet_diag_msg *m = data;
-
-		if (!inode_wanted(a->filter, m->idiag_inode))
-			return 0;
-	}
-	return take_socket(diag, a, data, len);
+	// most of a dump is other processes' sockets
+	if (a->filter && a->filter->inodes &&
+	    !inode_wanted(a->filter, m->idiag_inode))
+		return 0;
+	return raw_store_add(&diag->raw, m->idiag_inode, a->mono_ns, a->wall_ms,
+			     m, len);
 }
 
 /* The errno in the payload of NLMSG_DONE or NLMSG_ERROR; 0 is none. */
@@ -335,7 +257,7 @@ static uint32_t states_to_ask(const struct sockdiag_filter *filter)
 	return filter && filter->inodes ? STATES_WITH_INODE : STATES_ALL;
 }
 
-/* One try at one family. What it found is added to a->snap. */
+/* One try at one family. What it found is added to diag->raw. */
 static struct error *dump_try(struct sockdiag *diag, uint8_t family,
 			      struct answer *a)
 {
@@ -374,41 +296,88 @@ static struct error *dump_family(struct sockdiag *diag, uint8_t family,
 				 const struct sockdiag_filter *filter,
 				 struct tcp_snapshot *snap)
 {
-	size_t before = snap->n;
+	size_t n = diag->raw.n, len = diag->raw.len;
 
 	for (int i = 0;; i++) {
-		struct answer a = { .filter = filter, .snap = snap };
+		struct answer a = { .filter = filter };
 		struct error *err = dump_try(diag, family, &a);
 
-		if (!err && (!a.interrupted || i == SOCKDIAG_DUMP_RETRIES)) {
-			pending_record(diag);
+		if (err)
+			return err;
+		if (!a.interrupted || i == SOCKDIAG_DUMP_RETRIES) {
 			count_gaps(snap, &a, family);
 			return NULL;
 		}
 		// half a picture is worth nothing: throw the try away
-		snap->n = before;
-		diag->pending.len = 0;
-		if (err)
-			return err;
+		diag->raw.n = n;
+		diag->raw.len = len;
 		log_debug("net", "%s dump interrupted, try %d",
 			  family_name(family), i + 1);
 	}
+}
+
+static void record_message(struct sockdiag *diag, const struct raw_message *m)
+{
+	struct net_record_head head = { diag->record_as, diag->netns,
+					m->mono_ns, m->wall_ms };
+
+	if (diag->record)
+		net_record_put(diag->record, &head, m->data, m->len);
+}
+
+/* Parse and record. Returns: 0 or -EBADMSG. */
+static int parse_message(struct sockdiag *diag, const struct raw_message *m,
+			 struct tcp_socket *ret)
+{
+	int rc = sockdiag_parse(m->data, m->len, ret);
+
+	if (rc < 0)
+		return rc;
+	ret->netns = diag->netns;
+	ret->first.at_mono_ns = m->mono_ns;
+	ret->first.at_wall_ms = m->wall_ms;
+	record_message(diag, m);
+	return 0;
+}
+
+static struct error *parse_dump(struct sockdiag *diag,
+				struct tcp_snapshot *snap)
+{
+	uint64_t broken = 0;
+
+	if (raw_store_sort(&diag->raw) < 0)
+		return &error_nomem;
+	for (size_t i = 0; i < diag->raw.n; i++) {
+		struct tcp_socket *s = tcp_snapshot_add(snap);
+
+		if (!s)
+			return &error_nomem;
+		if (parse_message(diag, raw_store_get(&diag->raw, i), s) < 0) {
+			snap->n--;
+			broken++;
+		}
+	}
+	if (broken)
+		gaps_add(&snap->gaps, GAP_CORRUPT, broken,
+			 "sockets that the kernel told and that make no sense");
+	return NULL;
 }
 
 struct error *sockdiag_dump_into(struct sockdiag *diag,
 				 const struct sockdiag_filter *filter,
 				 struct tcp_snapshot *snap)
 {
-	static const uint8_t families[] = { AF_INET, AF_INET6 };
 	size_t before = snap->n;
+	struct error *err = dump_family(diag, AF_INET, filter, snap);
 
-	for (size_t i = 0; i < sizeof(families); i++) {
-		struct error *err = dump_family(diag, families[i], filter,
-						snap);
-		if (err) {
-			snap->n = before;
-			return err;
-		}
+	if (!err)
+		err = dump_family(diag, AF_INET6, filter, snap);
+	if (!err)
+		err = parse_dump(diag, snap);
+	raw_store_clear(&diag->raw);
+	if (err) {
+		snap->n = before;
+		return err;
 	}
 	return tcp_snapshot_sort(snap);
 }
@@ -487,6 +456,22 @@ static struct error *lookup_error(int errnum, const struct endpoint *local,
 			to);
 }
 
+/* Returns: 0, -ENOENT when the kernel gave another socket, or -EBADMSG. */
+static int parse_lookup(struct sockdiag *diag, const struct endpoint *local,
+			const struct endpoint *remote, struct tcp_socket *ret)
+{
+	if (diag->raw.n != 1)
+		return -EBADMSG;
+	const struct raw_message *m = raw_store_get(&diag->raw, 0);
+	int rc = sockdiag_parse(m->data, m->len, ret);
+	if (rc < 0)
+		return rc;
+	// no such connection, but a listener of that port: it is not here
+	if (!is_what_was_asked(ret, local, remote))
+		return -ENOENT;
+	return parse_message(diag, m, ret);
+}
+
 struct error *sockdiag_lookup(struct sockdiag *diag,
 			      const struct endpoint *local,
 			      const struct endpoint *remote, uint32_t ifindex,
@@ -497,7 +482,7 @@ struct error *sockdiag_lookup(struct sockdiag *diag,
 		.idiag_states = STATES_ALL,
 	};
 	struct tcp_socket found;
-	struct answer a = { .one = &found };
+	struct answer a = { 0 };
 
 	if (remote && remote->family != local->family)
 		return error_new(ERROR_USAGE, "endpoints of two families");
@@ -505,16 +490,11 @@ struct error *sockdiag_lookup(struct sockdiag *diag,
 	int rc = ask(diag, 0, &req, &a);
 	if (rc == 0)
 		rc = -a.error;
-	if (rc == 0 && a.found != 1)
-		rc = -EBADMSG;
-	// no such connection, but a listener of that port: it is not here
-	if (rc == 0 && !is_what_was_asked(&found, local, remote))
-		rc = -ENOENT;
-	if (rc < 0) {
-		diag->pending.len = 0;
+	if (rc == 0)
+		rc = parse_lookup(diag, local, remote, &found);
+	raw_store_clear(&diag->raw);
+	if (rc < 0)
 		return lookup_error(-rc, local, remote);
-	}
-	pending_record(diag);
 	*ret = found;
 	return NULL;
 }

@@ -79,6 +79,25 @@ static const struct {
 
 #define COUNT(a) (sizeof(a) / sizeof((a)[0]))
 
+/* Of a constant size each, or it would be a call for each of 32 fields. */
+static inline void copy_field(void *to, const void *from, size_t size)
+{
+	switch (size) {
+	case 1:
+		memcpy(to, from, 1);
+		break;
+	case 2:
+		memcpy(to, from, 2);
+		break;
+	case 4:
+		memcpy(to, from, 4);
+		break;
+	case 8:
+		memcpy(to, from, 8);
+		break;
+	}
+}
+
 void sockdiag_parse_tcp_info(const void *data, size_t len,
 			     struct tcp_info_fields *ret)
 {
@@ -89,9 +108,9 @@ void sockdiag_parse_tcp_info(const void *data, size_t len,
 	}
 	for (size_t i = 0; i < COUNT(info_fields); i++) {
 		if (ret->known & info_fields[i].group)
-			memcpy((char *)ret + info_fields[i].member,
-			       (const char *)data + info_fields[i].offset,
-			       info_fields[i].size);
+			copy_field((char *)ret + info_fields[i].member,
+				   (const char *)data + info_fields[i].offset,
+				   info_fields[i].size);
 	}
 }
 

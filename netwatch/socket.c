@@ -166,10 +166,7 @@ struct tcp_socket *tcp_snapshot_add(struct tcp_snapshot *snap)
 		snap->v = v;
 		snap->cap = cap;
 	}
-	struct tcp_socket *s = &snap->v[snap->n++];
-	memset(s, 0, sizeof(*s));
-	s->second_state = TCP_NOT_SAMPLED;
-	return s;
+	return &snap->v[snap->n++];
 }
 
 /* Sorting moves these, and then each record once. */

@@ -154,8 +154,8 @@ struct tcp_snapshot {
 struct tcp_snapshot *tcp_snapshot_create(void);
 void tcp_snapshot_destroy(struct tcp_snapshot *snap);
 /**
- * While it is being taken: a zeroed slot at the end, or NULL when out of
- * memory or at SOCKET_MAX. Moves v.
+ * While it is being taken: a slot at the end, with any contents, or NULL when
+ * out of memory or at SOCKET_MAX. Moves v.
  */
 struct tcp_socket *tcp_snapshot_add(struct tcp_snapshot *snap);
 /** Put v in order, and drop what was seen twice (same cookie). */
