@@ -1,0 +1,59 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef DETECTOR_BLOCKED_H
+#define DETECTOR_BLOCKED_H
+
+/**
+ * For how long has a task been blocked? Never a number, always an interval
+ * [at least, at most] and how each end is known. Pure.
+ */
+
+#include "netwatch/socket.h"
+#include "runtime-hooks/task.h"
+
+/** Where a task was in the first look, kept when that snapshot is gone. */
+struct task_mark {
+	uint64_t id;
+	raddr_t handle, sp, pc;
+	int64_t wait_since_mono_ns;
+	enum task_state state;
+	bool torn;
+};
+
+enum task_motion {
+	MOTION_UNKNOWN, /* there was one look only */
+	MOTION_STILL,	/* same place, same wait in both */
+	MOTION_MOVED,	/* ran in between: not stuck */
+	MOTION_NEW,	/* was not there, or not readable, in the first look */
+};
+
+/**
+ * Compare @task with its mark in another look.
+ *
+ * Still means: same record, stack pointer, pc and state, and the runtime's own
+ * mark of the wait's begin did not change.
+ */
+enum task_motion task_motion(const struct task *task,
+			     const struct task_mark *mark);
+
+struct blocked_input {
+	const struct task *task;
+	const struct tcp_socket *socket; /* it waits on; NULL none */
+	int64_t now_mono_ns;
+	int64_t observed_ms;	/* time between two looks, when still; else 0 */
+	int64_t process_age_ms; /* -1 not known */
+};
+
+/**
+ * at_least: the runtime's mark or what we observed, whichever is longer;
+ * at_most: last data received on the socket (readers only) or the age of the
+ * process, whichever is shorter. at_least never exceeds at_most.
+ */
+struct blocked_for blocked_interval(const struct blocked_input *in);
+
+/** Could it have been blocked for @ms? True also when nothing is known. */
+static inline bool blocked_maybe(const struct blocked_for *blocked, int64_t ms)
+{
+	return blocked->at_most_ms < 0 || blocked->at_most_ms >= ms;
+}
+
+#endif

@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef DETECTOR_CORRELATE_H
+#define DETECTOR_CORRELATE_H
+
+/**
+ * Tasks x connections x verdicts -> findings. The one place that knows both
+ * runtime-hooks and netwatch. Pure: no system call, no clock; the same input
+ * gives the same findings.
+ */
+
+#include "base/error.h"
+#include "base/process.h"
+#include "detector/blocked.h"
+#include "detector/finding.h"
+#include "detector/judge.h"
+#include "detector/rules.h"
+
+struct correlate_input {
+	/** The first look, with stacks. NULL: no runtime that we read. */
+	const struct task_snapshot *tasks;
+	/** The second look, ascending by id. NULL: there was none. */
+	const struct task_mark *marks;
+	size_t n_marks;
+	/** Time between the two looks; 0 without a second one. */
+	int64_t observed_ms;
+	const struct process_fds *fds;
+	const struct tcp_snapshot *sockets;
+	const struct verdict *verdicts; /* one for each of sockets->v */
+	const struct rules *rules;
+	struct judge_limits limits;
+	int64_t process_age_ms; /* -1 not known */
+};
+
+/**
+ * Fails: ERROR_NOMEM only. The findings point into @in's snapshots, rules and
+ * verdicts.
+ */
+struct error *correlate(const struct correlate_input *in,
+			struct findings **ret);
+
+/** The marks of a snapshot, in @arena. Returns NULL when out of memory. */
+struct task_mark *correlate_marks(const struct task_snapshot *snap,
+				  struct arena *arena);
+
+/** The socket that @task waits on; NULL: none, or not TCP, or not seen. */
+const struct tcp_socket *correlate_socket(const struct task *task,
+					  const struct process_fds *fds,
+					  const struct tcp_snapshot *sockets);
+
+#endif

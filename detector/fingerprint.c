@@ -1,0 +1,57 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "detector/fingerprint.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+
+#include "detector/frames.h"
+
+/* FNV-1a, 64 bit: stable, tiny, and nobody gains from a collision. */
+#define FNV_OFFSET UINT64_C(0xcbf29ce484222325)
+#define FNV_PRIME UINT64_C(0x100000001b3)
+
+/* The NUL is hashed too: "ab","c" is not "a","bc". */
+static uint64_t hash_text(uint64_t hash, const char *s)
+{
+	do {
+		hash ^= (unsigned char)*s;
+		hash *= FNV_PRIME;
+	} while (*s++);
+	return hash;
+}
+
+uint64_t stack_identity(const struct stack *stack)
+{
+	uint64_t hash = FNV_OFFSET;
+
+	for (uint32_t i = 0; stack && i < stack->n; i++)
+		hash = hash_text(hash, stack->frames[i]->function);
+	return hash;
+}
+
+static uint64_t hash_class(uint64_t hash, const struct stack *stack,
+			   enum frame_class class)
+{
+	for (uint32_t i = 0; stack && i < stack->n; i++) {
+		const char *function = stack->frames[i]->function;
+
+		if (frame_classify(function) == class)
+			hash = hash_text(hash, function);
+	}
+	return hash;
+}
+
+void fingerprint(enum finding_kind kind, const struct stack *stack,
+		 const struct frame *created_by, const char *extra,
+		 char ret[17])
+{
+	uint64_t hash = hash_text(FNV_OFFSET, finding_kind_name(kind));
+
+	hash = hash_class(hash, stack,
+			  stack_own_frame(stack) ? FRAME_PROGRAM
+						 : FRAME_STANDARD);
+	if (created_by)
+		hash = hash_text(hash, created_by->function);
+	hash = hash_text(hash, extra);
+	snprintf(ret, 17, "%016" PRIx64, hash);
+}

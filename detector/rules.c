@@ -1,0 +1,404 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "detector/rules.h"
+
+#include <errno.h>
+#include <ini.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/cleanup.h"
+#include "detector/frames.h"
+#include "detector/rules_builtin.h"
+
+/* inih keeps at most 49 bytes of a section's name, silently. */
+#define SECTION_MAX 49
+#define FILE_MAX (1 << 20)
+
+enum rule_key { KEY_FUNCTION, KEY_TOP, KEY_CREATED_BY, KEY_WAIT, KEY_KIND };
+#define N_KEYS 5
+
+static const char *const key_names[N_KEYS] = {
+	[KEY_FUNCTION] = "function",
+	[KEY_TOP] = "top",
+	[KEY_CREATED_BY] = "created-by",
+	[KEY_WAIT] = "wait",
+	[KEY_KIND] = "kind",
+};
+
+struct pattern {
+	struct pattern *next;
+	enum rule_key key;
+	const char *text;
+};
+
+struct rule {
+	const char *name, *reason;
+	struct pattern *patterns;
+	uint32_t keys; /* bit per enum rule_key that it has */
+};
+
+struct rules {
+	struct arena *arena;
+	struct rule *v;
+	size_t n, cap;
+};
+
+bool rules_glob(const char *pattern, const char *text)
+{
+	const char *star = NULL, *resume = NULL;
+
+	while (*text) {
+		if (*pattern == '*') {
+			star = ++pattern;
+			resume = text;
+			continue;
+		}
+		size_t escaped = pattern[0] == '\\' && pattern[1];
+		if (pattern[escaped] && pattern[escaped] == *text) {
+			pattern += escaped + 1;
+			text++;
+		} else if (star) {
+			/* Let the last star take one more. */
+			pattern = star;
+			text = ++resume;
+		} else {
+			return false;
+		}
+	}
+	while (*pattern == '*')
+		pattern++;
+	return !*pattern;
+}
+
+struct error *rules_create(struct rules **ret)
+{
+	struct rules *rules = calloc(1, sizeof(*rules));
+
+	if (!rules)
+		return &error_nomem;
+	rules->arena = arena_create();
+	if (!rules->arena) {
+		free(rules);
+		return &error_nomem;
+	}
+	*ret = rules;
+	return NULL;
+}
+
+void rules_destroy(struct rules *rules)
+{
+	if (!rules)
+		return;
+	arena_destroy(rules->arena);
+	free(rules->v);
+	free(rules);
+}
+
+size_t rules_count(const struct rules *rules)
+{
+	return rules->n;
+}
+
+static struct rule *new_rule(struct rules *rules)
+{
+	if (rules->n == rules->cap) {
+		size_t cap = rules->cap ? 2 * rules->cap : 16;
+		struct rule *v = realloc(rules->v, cap * sizeof(*v));
+
+		if (!v)
+			return NULL;
+		rules->v = v;
+		rules->cap = cap;
+	}
+	struct rule *r = &rules->v[rules->n++];
+	*r = (struct rule){ 0 };
+	return r;
+}
+
+/* One file on its way through inih. */
+struct parse {
+	struct rules *rules;
+	const char *name;
+	const char *p, *end;
+	int line;	  /* of the last line handed out */
+	int section_line; /* where the open rule began; 0: none is open */
+	struct rule *open;
+	struct error *err; /* the first one */
+	int err_line;
+};
+
+__attribute__((format(printf, 3, 4))) static void
+fail(struct parse *parse, int line, const char *fmt, ...)
+{
+	char *text;
+	va_list ap;
+
+	if (parse->err)
+		return;
+	va_start(ap, fmt);
+	int len = vasprintf(&text, fmt, ap);
+	va_end(ap);
+	parse->err_line = line;
+	if (len < 0) {
+		parse->err = &error_nomem;
+		return;
+	}
+	parse->err =
+		error_new(ERROR_USAGE, "%s:%d: %s", parse->name, line, text);
+	free(text);
+}
+
+static void close_rule(struct parse *parse)
+{
+	const struct rule *r = parse->open;
+
+	if (!r)
+		return;
+	parse->open = NULL;
+	if (!r->reason)
+		fail(parse, parse->section_line,
+		     "rule without a reason; add 'reason = why this wait is "
+		     "benign'");
+	else if (!(r->keys & ~(1u << KEY_KIND)))
+		fail(parse, parse->section_line,
+		     "rule '%s' would match everything; add function, top, "
+		     "created-by or wait",
+		     r->name);
+}
+
+static void open_rule(struct parse *parse, size_t len)
+{
+	close_rule(parse);
+	parse->section_line = parse->line;
+	if (len > SECTION_MAX) {
+		fail(parse, parse->line, "name of more than %d bytes",
+		     SECTION_MAX - 2);
+		return;
+	}
+	if (parse->rules->n >= RULES_MAX) {
+		fail(parse, parse->line, "more than %d rules", RULES_MAX);
+		return;
+	}
+	parse->open = new_rule(parse->rules);
+	if (!parse->open && !parse->err)
+		parse->err = &error_nomem;
+}
+
+/* inih's reader, as fgets(3); also where lines are counted and measured. */
+static char *read_line(char *buf, int size, void *arg)
+{
+	struct parse *parse = arg;
+
+	if (parse->err || parse->p == parse->end)
+		return NULL;
+	const char *nl =
+		memchr(parse->p, '\n', (size_t)(parse->end - parse->p));
+	size_t len = (size_t)((nl ? nl : parse->end) - parse->p);
+	parse->line++;
+	if (parse->line > RULES_MAX_LINES) {
+		fail(parse, parse->line, "more than %d lines", RULES_MAX_LINES);
+		return NULL;
+	}
+	if (len > RULES_MAX_LINE || len + 2 > (size_t)size) {
+		fail(parse, parse->line, "line of more than %d bytes",
+		     RULES_MAX_LINE);
+		return NULL;
+	}
+	if (memchr(parse->p, '\0', len)) {
+		fail(parse, parse->line, "a NUL byte; is this a text file?");
+		return NULL;
+	}
+	if (len && *parse->p == '[')
+		open_rule(parse, len);
+	memcpy(buf, parse->p, len);
+	buf[len] = '\n';
+	buf[len + 1] = '\0';
+	parse->p = nl ? nl + 1 : parse->end;
+	return buf;
+}
+
+static bool add_pattern(struct parse *parse, enum rule_key key,
+			const char *value)
+{
+	struct rule *r = parse->open;
+	struct pattern *p = arena_alloc(parse->rules->arena, sizeof(*p));
+	enum finding_kind kind;
+
+	if (key == KEY_KIND && !finding_kind_parse(value, &kind)) {
+		fail(parse, parse->line, "unknown kind '%s'", value);
+		return false;
+	}
+	if (!p || !(p->text = arena_strdup(parse->rules->arena, value))) {
+		parse->err = &error_nomem;
+		return false;
+	}
+	p->key = key;
+	p->next = r->patterns;
+	r->patterns = p;
+	r->keys |= 1u << key;
+	return true;
+}
+
+static bool set_reason(struct parse *parse, const char *value)
+{
+	if (parse->open->reason) {
+		fail(parse, parse->line, "a second reason");
+		return false;
+	}
+	if (!*value) {
+		fail(parse, parse->line, "an empty reason");
+		return false;
+	}
+	parse->open->reason = arena_strdup(parse->rules->arena, value);
+	return parse->open->reason;
+}
+
+/* inih's handler: one "key = value". Returns 0 to refuse the line. */
+static int handle(void *arg, const char *section, const char *key,
+		  const char *value)
+{
+	struct parse *parse = arg;
+
+	if (parse->err)
+		return 0;
+	if (!parse->open) {
+		fail(parse, parse->line,
+		     "'%s' outside a rule; begin one with "
+		     "[name]",
+		     key);
+		return 0;
+	}
+	if (!parse->open->name)
+		parse->open->name = arena_strdup(parse->rules->arena, section);
+	if (!strcmp(key, "reason"))
+		return set_reason(parse, value);
+	for (int i = 0; i < N_KEYS; i++)
+		if (!strcmp(key, key_names[i]) && *value)
+			return add_pattern(parse, (enum rule_key)i, value);
+	if (!*value)
+		fail(parse, parse->line, "'%s' has no value", key);
+	else
+		fail(parse, parse->line,
+		     "unknown key '%s'; use reason, function, top, created-by, "
+		     "wait or kind",
+		     key);
+	return 0;
+}
+
+struct error *rules_add_text(struct rules *rules, const char *name,
+			     const char *text, size_t len)
+{
+	struct parse parse = {
+		.rules = rules, .name = name, .p = text, .end = text + len
+	};
+	size_t before = rules->n;
+
+	int bad = ini_parse_stream(read_line, &parse, handle, &parse);
+	if (bad > 0 && (!parse.err || bad < parse.err_line)) {
+		error_free(TAKE(parse.err));
+		fail(&parse, bad, "neither [name] nor key = value");
+	}
+	close_rule(&parse);
+	if (bad < 0 && !parse.err)
+		parse.err = &error_nomem;
+	if (parse.err)
+		rules->n = before;
+	return parse.err;
+}
+
+struct error *rules_add_builtin(struct rules *rules)
+{
+	return rules_add_text(
+		rules, "benign.rules", rules_builtin_start,
+		(size_t)(rules_builtin_end - rules_builtin_start));
+}
+
+struct error *rules_add_file(struct rules *rules, const char *path)
+{
+	AUTO_FCLOSE FILE *f = fopen(path, "re");
+
+	if (!f)
+		return error_new(ERROR_USAGE, "cannot open rules file '%s': %s",
+				 path, strerror(errno));
+	AUTO_FREE char *text = malloc(FILE_MAX);
+	if (!text)
+		return &error_nomem;
+	size_t len = fread(text, 1, FILE_MAX, f);
+	if (ferror(f))
+		return error_new(ERROR_USAGE, "cannot read rules file '%s': %s",
+				 path, strerror(errno));
+	if (len == FILE_MAX)
+		return error_new(ERROR_USAGE,
+				 "rules file '%s' is too large; at most 1 MiB",
+				 path);
+	return rules_add_text(rules, path, text, len);
+}
+
+static bool any_frame(const char *pattern, const struct stack *stack)
+{
+	for (uint32_t i = 0; stack && i < stack->n; i++)
+		if (rules_glob(pattern, stack->frames[i]->function))
+			return true;
+	return false;
+}
+
+static bool top_frame(const char *pattern, const struct stack *stack)
+{
+	for (uint32_t i = 0; stack && i < stack->n; i++) {
+		const char *function = stack->frames[i]->function;
+
+		if (frame_classify(function) != FRAME_RUNTIME)
+			return rules_glob(pattern, function);
+	}
+	return false;
+}
+
+static bool pattern_matches(const struct pattern *p, enum finding_kind kind,
+			    const struct task *task)
+{
+	switch (p->key) {
+	case KEY_FUNCTION:
+		return any_frame(p->text, task->stack);
+	case KEY_TOP:
+		return top_frame(p->text, task->stack);
+	case KEY_CREATED_BY:
+		return task->created_by &&
+		       rules_glob(p->text, task->created_by->function);
+	case KEY_WAIT:
+		return rules_glob(p->text, task->reason) ||
+		       rules_glob(p->text, wait_kind_name(task->wait));
+	case KEY_KIND:
+		return !strcmp(p->text, finding_kind_name(kind));
+	}
+	return false;
+}
+
+static bool rule_matches(const struct rule *r, enum finding_kind kind,
+			 const struct task *task)
+{
+	uint32_t matched = 0;
+
+	for (const struct pattern *p = r->patterns; p; p = p->next)
+		if (!(matched & (1u << p->key)) &&
+		    pattern_matches(p, kind, task))
+			matched |= 1u << p->key;
+	return matched == r->keys;
+}
+
+bool rules_match(const struct rules *rules, enum finding_kind kind,
+		 const struct task *task, struct rule_hit *ret)
+{
+	for (size_t i = 0; i < rules->n; i++) {
+		if (!rule_matches(&rules->v[i], kind, task))
+			continue;
+		*ret = (struct rule_hit){
+			.name = rules->v[i].name,
+			.reason = rules->v[i].reason,
+			.index = i,
+		};
+		return true;
+	}
+	return false;
+}
