@@ -1,0 +1,336 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "detector/survey.h"
+
+#include <stdlib.h>
+
+#include "base/cleanup.h"
+#include "base/clock.h"
+#include "base/log.h"
+#include "detector/correlate.h"
+
+bool gap_matters(enum gap_kind kind)
+{
+	switch (kind) {
+	case GAP_RUNNING: /* not blocked, by definition */
+	case GAP_TORN:	  /* moved while it was read; correlate tells more */
+	case GAP_GONE:	  /* what is gone waits for nothing */
+		return false;
+	case GAP_DENIED:
+	case GAP_UNSUPPORTED:
+	case GAP_CORRUPT:
+	case GAP_INCONSISTENT:
+	case GAP_LIMIT:
+		return true;
+	}
+	return true;
+}
+
+bool gaps_matter(const struct gaps *gaps)
+{
+	for (size_t i = 0; i < gaps->n; i++)
+		if (gap_matters(gaps->v[i].kind))
+			return true;
+	return false;
+}
+
+static enum gap_kind gap_of_error(const struct error *err)
+{
+	switch (error_code(err)) {
+	case ERROR_GONE:
+		return GAP_GONE;
+	case ERROR_DENIED:
+		return GAP_DENIED;
+	case ERROR_UNSUPPORTED:
+		return GAP_UNSUPPORTED;
+	case ERROR_INCONSISTENT:
+		return GAP_INCONSISTENT;
+	case ERROR_CORRUPT:
+	case ERROR_FAULT:
+		return GAP_CORRUPT;
+	case ERROR_NOMEM:
+	case ERROR_OS:
+	case ERROR_USAGE:
+		return GAP_LIMIT;
+	}
+	return GAP_LIMIT;
+}
+
+/* Turn a failure of one part into a gap; out of memory stays a failure. */
+static struct error *as_gap(struct survey *s, struct error *err)
+{
+	if (!err || error_code(err) == ERROR_NOMEM)
+		return err;
+	if (error_code(err) == ERROR_GONE && !process_alive(s->process))
+		s->gone = true;
+	gaps_add(&s->gaps, gap_of_error(err), 1, "%s", error_text(err));
+	error_free(err);
+	return NULL;
+}
+
+/*
+ * Not a program of a runtime that we read: the connections can be looked at
+ * all the same, so this is kept for the report.
+ */
+static struct error *attach(struct survey *s)
+{
+	struct error *err = runtime_attach(s->process, &s->source, &s->context);
+
+	if (!err)
+		return NULL;
+	if (error_code(err) == ERROR_NOMEM)
+		return err;
+	if (error_code(err) == ERROR_GONE)
+		s->gone = true;
+	s->no_runtime = err;
+	return NULL;
+}
+
+static struct error *take_tasks(struct survey *s,
+				const struct survey_options *opt)
+{
+	struct runtime_options ro = runtime_everything;
+
+	if (opt->no_tasks || !s->process)
+		return NULL;
+	struct error *err = attach(s);
+	if (err || s->no_runtime)
+		return err;
+	ro.stacks = opt->stacks;
+	err = s->source->snapshot(s->context, &ro, &s->tasks);
+	if (!err) {
+		s->stopped_ms = s->tasks->stopped_ns / 1000000;
+		return NULL;
+	}
+	if (error_code(err) == ERROR_NOMEM)
+		return err;
+	if (error_code(err) == ERROR_GONE)
+		s->gone = true;
+	s->no_runtime = err;
+	return NULL;
+}
+
+static struct error *take_sockets(struct survey *s,
+				  const struct survey_options *opt)
+{
+	if (opt->no_sockets)
+		return NULL;
+	struct error *err = NULL;
+	if (s->process)
+		err = as_gap(s, process_fds(s->process, s->arena, &s->fds));
+	if (err)
+		return err;
+	if (s->fds.unreadable)
+		gaps_add(&s->gaps, GAP_GONE, s->fds.unreadable,
+			 "file descriptors closed while they were listed");
+	err = netwatch_open(s->process, &opt->net, &s->netwatch);
+	if (err)
+		return err;
+	return as_gap(s, netwatch_take(s->netwatch, &s->fds, &s->sockets));
+}
+
+/* What is judged: everything but listeners. */
+static struct tcp_socket **suspects(struct survey *s, size_t *n_ret)
+{
+	struct tcp_socket **v = arena_array(s->arena, s->sockets->n + 1,
+					    sizeof(struct tcp_socket *));
+	size_t n = 0;
+
+	for (size_t i = 0; v && i < s->sockets->n; i++)
+		if (s->sockets->v[i].first.state != TCP_STATE_LISTEN)
+			v[n++] = &s->sockets->v[i];
+	*n_ret = n;
+	return v;
+}
+
+static void wait_for_second(const struct survey *s)
+{
+	int64_t from = s->tasks
+			       ? s->tasks->taken_mono_ns + s->tasks->duration_ns
+			       : s->started_mono_ns;
+
+	for (size_t i = 0; s->sockets && i < s->sockets->n; i++)
+		if (s->sockets->v[i].first.at_mono_ns > from)
+			from = s->sockets->v[i].first.at_mono_ns;
+	/* A recording's times may be of another boot. */
+	int64_t now = clock_mono_ns();
+	if (from > now)
+		from = now;
+	clock_sleep_until(from + SURVEY_WAIT_MS * INT64_C(1000000));
+}
+
+/*
+ * Where is everyone now? Stacks that did not change are not read again, and
+ * without them there would be no sp and pc to compare.
+ */
+static struct error *look_again(struct survey *s)
+{
+	static const struct runtime_options light = { .stacks = true };
+	AUTO_TASKS struct task_snapshot *again = NULL;
+
+	if (!s->tasks || s->gone)
+		return NULL;
+	struct error *err = s->source->snapshot(s->context, &light, &again);
+	if (err)
+		return as_gap(s, err);
+	s->marks = correlate_marks(again, s->arena);
+	if (!s->marks)
+		return &error_nomem;
+	s->n_marks = again->n;
+	s->observed_ms =
+		(again->taken_mono_ns - s->tasks->taken_mono_ns) / 1000000;
+	return NULL;
+}
+
+static struct error *judge_all(struct survey *s, struct tcp_socket **v,
+			       const struct net_facts *facts, size_t n)
+{
+	static const struct net_facts no_facts;
+	struct error *err = NULL;
+
+	s->verdicts =
+		arena_array(s->arena, s->sockets->n + 1, sizeof(*s->verdicts));
+	if (!s->verdicts)
+		return &error_nomem;
+	for (size_t i = 0, j = 0; i < s->sockets->n && !err; i++) {
+		bool suspect = j < n && v[j] == &s->sockets->v[i];
+
+		err = verdict_judge(&s->sockets->v[i],
+				    suspect && facts ? &facts[j] : &no_facts,
+				    s->arena, &s->verdicts[i]);
+		j += suspect;
+	}
+	return err;
+}
+
+/* Second samples, and a second look at each peer that was not there. */
+static struct error *resample(struct survey *s,
+			      const struct survey_options *opt,
+			      struct tcp_socket **v, size_t n,
+			      struct net_facts *facts)
+{
+	struct error *err = as_gap(s, netwatch_resample(s->netwatch, v, n));
+
+	if (err || !opt->examine)
+		return err;
+	return netwatch_recheck(s->netwatch, v, n, s->arena, facts);
+}
+
+/* Examine, wait, sample and look again, judge. */
+static struct error *second_half(struct survey *s,
+				 const struct survey_options *opt)
+{
+	struct tcp_socket **v = NULL;
+	struct net_facts *facts = NULL;
+	size_t n = 0;
+	struct error *err = NULL;
+
+	if (s->sockets) {
+		v = suspects(s, &n);
+		facts = arena_array(s->arena, n + 1, sizeof(*facts));
+		if (!v || !facts)
+			return &error_nomem;
+		if (opt->examine)
+			err = netwatch_examine(s->netwatch, &s->fds, v, n,
+					       s->arena, facts);
+		if (err)
+			return err;
+	}
+	if (!opt->quick && (n || s->tasks)) {
+		wait_for_second(s);
+		if (n)
+			err = resample(s, opt, v, n, facts);
+		if (!err)
+			err = look_again(s);
+		if (err)
+			return err;
+	}
+	s->now_mono_ns = clock_mono_ns();
+	s->now_wall_ms = clock_wall_ms();
+	return s->sockets ? judge_all(s, v, facts, n) : NULL;
+}
+
+static void close_books(struct survey *s)
+{
+	if (s->process && !process_alive(s->process))
+		s->gone = true;
+	if (s->gone)
+		gaps_add(&s->gaps, GAP_INCONSISTENT, 1,
+			 "the process ended while it was looked at");
+	if (s->tasks)
+		gaps_merge(&s->gaps, &s->tasks->gaps);
+	if (s->sockets) {
+		gaps_merge(&s->gaps, &s->sockets->gaps);
+		if (!s->sockets->consistent && !gaps_matter(&s->sockets->gaps))
+			gaps_add(&s->gaps, GAP_INCONSISTENT, 1,
+				 "the kernel's list of connections changed "
+				 "while it was read");
+	}
+	s->process_age_ms = -1;
+	if (s->process && s->process->start_wall_ms > 0 &&
+	    s->now_wall_ms > s->process->start_wall_ms)
+		s->process_age_ms = s->now_wall_ms - s->process->start_wall_ms;
+	s->duration_ms = (clock_mono_ns() - s->started_mono_ns) / 1000000;
+}
+
+static struct error *fill(struct survey *s, pid_t pid,
+			  const struct survey_options *opt)
+{
+	s->arena = arena_create();
+	if (!s->arena)
+		return &error_nomem;
+	s->gaps.arena = s->arena;
+	s->started_mono_ns = clock_mono_ns();
+	struct error *err = pid ? process_open(pid, &s->process) : NULL;
+	if (!err)
+		err = take_tasks(s, opt);
+	if (!err && opt->need_runtime)
+		err = TAKE(s->no_runtime);
+	if (!err)
+		err = take_sockets(s, opt);
+	if (!err)
+		err = second_half(s, opt);
+	if (err)
+		return err;
+	if (s->netwatch)
+		err = as_gap(s, netwatch_finish(s->netwatch));
+	if (err)
+		return err;
+	close_books(s);
+	log_debug("ctl", "surveyed pid %d in %lld ms", (int)pid,
+		  (long long)s->duration_ms);
+	return NULL;
+}
+
+struct error *survey_take(pid_t pid, const struct survey_options *opt,
+			  struct survey **ret)
+{
+	AUTO_SURVEY struct survey *s = calloc(1, sizeof(*s));
+
+	if (!s)
+		return &error_nomem;
+	struct error *err = fill(s, pid, opt);
+	if (err)
+		return err;
+	/* Gone before anything was read: there is nothing to report on. */
+	if (s->gone && !s->tasks && (!s->sockets || !s->sockets->n))
+		return error_new(ERROR_GONE,
+				 "process %d ended before it could be read",
+				 (int)pid);
+	*ret = TAKE(s);
+	return NULL;
+}
+
+void survey_destroy(struct survey *survey)
+{
+	if (!survey)
+		return;
+	tcp_snapshot_destroy(survey->sockets);
+	netwatch_close(survey->netwatch);
+	task_snapshot_destroy(survey->tasks);
+	if (survey->context)
+		survey->source->detach(survey->context);
+	error_free(survey->no_runtime);
+	process_close(survey->process);
+	arena_destroy(survey->arena);
+	free(survey);
+}

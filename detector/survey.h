@@ -1,0 +1,82 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef DETECTOR_SURVEY_H
+#define DETECTOR_SURVEY_H
+
+/**
+ * One look, or two, at a process: the order in which tasks, file descriptors
+ * and connections are taken, so that what is joined later belongs together.
+ *
+ *	tasks #1, fds, connections #1, examine, wait, connections #2, tasks #2
+ *
+ * The connections lie between the two looks at the tasks: a task that is the
+ * same in both was parked all the time while its connection was looked at.
+ *
+ * A survey is filled as far as the process lets us. What is missing is in its
+ * gaps, and `gone` says that it ended meanwhile.
+ */
+
+#include "base/error.h"
+#include "base/gap.h"
+#include "base/process.h"
+#include "detector/blocked.h"
+#include "netwatch/netwatch.h"
+#include "runtime-hooks/runtime.h"
+
+/** Between two samples; several keepalive and RTT granules fit in it. */
+#define SURVEY_WAIT_MS 1000
+
+struct survey_options {
+	bool quick;    /* one sample, one look */
+	bool no_tasks; /* only the connections are asked for */
+	bool no_sockets;
+	bool need_runtime; /* fail at once when there are no tasks to take */
+	bool stacks;
+	bool examine; /* options, path, peer of each connection */
+	struct netwatch_options net;
+};
+
+struct survey {
+	struct arena *arena;
+	struct process *process; /* NULL: a recording without a process */
+	const struct runtime_source *source;
+	void *context;
+	struct error *no_runtime; /* why there are no tasks, or NULL */
+	struct netwatch *netwatch;
+	struct task_snapshot *tasks; /* NULL: see no_runtime */
+	struct task_mark *marks;     /* the second look; NULL: none */
+	size_t n_marks;
+	int64_t observed_ms; /* between the two looks */
+	struct process_fds fds;
+	struct tcp_snapshot *sockets;	  /* NULL: see the gaps */
+	struct verdict *verdicts;	  /* one for each socket */
+	struct gaps gaps;		  /* of all parts */
+	bool gone;			  /* the process ended meanwhile */
+	int64_t now_mono_ns, now_wall_ms; /* of the judgement */
+	int64_t started_mono_ns;
+	int64_t duration_ms, stopped_ms;
+	int64_t process_age_ms; /* -1 not known */
+};
+
+/**
+ * Survey the process @pid (0: none, a recording only).
+ *
+ * Fails when there is nothing to report on: ERROR_GONE, ERROR_DENIED,
+ * ERROR_USAGE (pid of a thread; broken recording), ERROR_NOMEM, ERROR_OS. A
+ * process without a runtime that we know is no failure, unless need_runtime.
+ */
+struct error *survey_take(pid_t pid, const struct survey_options *opt,
+			  struct survey **ret);
+void survey_destroy(struct survey *survey);
+
+/** Is @kind a hole in what was judged (and not just a busy process)? */
+bool gap_matters(enum gap_kind kind);
+/** Any gap that matters? */
+bool gaps_matter(const struct gaps *gaps);
+
+static inline void survey_destroyp(struct survey **survey)
+{
+	survey_destroy(*survey);
+}
+#define AUTO_SURVEY __attribute__((cleanup(survey_destroyp)))
+
+#endif
