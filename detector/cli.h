@@ -1,0 +1,116 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef DETECTOR_CLI_H
+#define DETECTOR_CLI_H
+
+/**
+ * The command line: one table of commands and one of options. Dispatch, help
+ * and the test that the man page is complete are driven by these two tables.
+ */
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+
+#include "base/error.h"
+
+/** What the program says to its caller; documented in stranded.1. */
+enum exit_status {
+	STATUS_CLEAN = 0,    /* judged, no finding, nothing left unseen */
+	STATUS_FINDINGS = 1, /* at least one finding */
+	STATUS_NOTHING = 2,  /* nothing could be judged: gone, denied ... */
+	STATUS_GAPS = 3,     /* judged, no finding, but not all was seen */
+	STATUS_USAGE = 64,   /* wrong command line, wrong file */
+};
+
+enum format { FORMAT_TEXT, FORMAT_JSON, FORMAT_DEBUG2 };
+
+enum color_mode { COLOR_AUTO, COLOR_ALWAYS, COLOR_NEVER };
+
+#define CLI_MAX_RULES 16
+
+/** A bit per option: which were given, and which a command takes. */
+enum cli_option_bit {
+	OPT_ALL = 1 << 0,
+	OPT_COLOR = 1 << 1,
+	OPT_FORMAT = 1 << 2,
+	OPT_HELP = 1 << 3,
+	OPT_MIN_BLOCKED = 1 << 4,
+	OPT_MIN_GROUP = 1 << 5,
+	OPT_NET_FROM = 1 << 6,
+	OPT_NET_RECORD = 1 << 7,
+	OPT_QUICK = 1 << 8,
+	OPT_RULES = 1 << 9,
+	OPT_STACKS = 1 << 10,
+	OPT_VERBOSE = 1 << 11,
+	OPT_VERSION = 1 << 12,
+};
+
+struct command;
+
+/** A parsed command line. Strings point into argv. */
+struct cli {
+	const struct command *command;
+	bool command_named; /* the command was written, not implied */
+	uint32_t given;	    /* enum cli_option_bit */
+	enum format format;
+	enum color_mode color;
+	bool all, quick, stacks, verbose;
+	int64_t min_blocked_ms; /* -1: not given */
+	uint32_t min_group;	/* 0: not given */
+	const char *net_from, *net_record;
+	const char *rules[CLI_MAX_RULES];
+	size_t n_rules;
+	const char *const *args; /* what is no option: PID or NAME */
+	size_t n_args;
+};
+
+struct command {
+	const char *name;
+	const char *args;    /* for the synopsis: "PID|NAME..." */
+	const char *summary; /* one line, no full stop */
+	const char *details; /* a paragraph for --help */
+	uint32_t options;    /* enum cli_option_bit that it takes */
+	uint32_t formats;    /* bit per enum format */
+	size_t min_args, max_args;
+	int (*run)(const struct cli *cli); /* returns an enum exit_status */
+};
+
+struct cli_option {
+	const char *name; /* without the dashes */
+	char letter;	  /* 0: long only */
+	enum cli_option_bit bit;
+	const char *arg; /* NULL: takes none */
+	const char *help;
+};
+
+/** Both end with a row whose name is NULL. The first command is implied. */
+extern const struct command cli_commands[];
+extern const struct cli_option cli_options[];
+
+/**
+ * Parse @argv (reorders it: what is no option comes last).
+ *
+ * Fails: ERROR_USAGE with a text that names the argument.
+ */
+struct error *cli_parse(int argc, char **argv, struct cli *ret);
+
+/** Parse, run, report usage errors. Returns the exit status. */
+int cli_main(int argc, char **argv);
+
+const struct command *cli_find_command(const char *name);
+/** Help on one command, or with NULL the overview. */
+void cli_print_help(FILE *out, const struct command *command);
+
+/** One line that names the build: from `git describe` at build time. */
+const char *stranded_version(void);
+
+/* The commands; each in its cmd_*.c. */
+int cmd_check(const struct cli *cli);
+int cmd_ps(const struct cli *cli);
+int cmd_sockets(const struct cli *cli);
+int cmd_doctor(const struct cli *cli);
+int cmd_version(const struct cli *cli);
+int cmd_help(const struct cli *cli);
+
+#endif

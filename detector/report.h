@@ -1,0 +1,76 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef DETECTOR_REPORT_H
+#define DETECTOR_REPORT_H
+
+/**
+ * Writers. They format values that were judged before, and decide nothing.
+ * The text and the JSON are described in stranded.1; the JSON has schema 1 and
+ * only ever grows.
+ */
+
+#include <jansson.h>
+
+#include "detector/finding.h"
+#include "detector/survey.h"
+#include "detector/text.h"
+
+#define REPORT_SCHEMA 1
+
+struct report {
+	const struct survey *survey;
+	const struct findings *findings; /* NULL: ps and sockets */
+	bool stacks;
+	bool verbose;
+};
+
+/** What `check --all` found, beyond the reports of each process. */
+struct report_sum {
+	uint64_t processes; /* looked at */
+	uint64_t judged;    /* of these: could be read */
+	uint64_t findings;
+	struct gaps gaps; /* processes that could not be read */
+};
+
+/* Text. */
+void report_check_text(struct text *t, const struct report *r);
+void report_sum_text(struct text *t, const struct report_sum *sum);
+void report_ps_text(struct text *t, const struct report *r);
+void report_sockets_text(struct text *t, const struct report *r);
+
+/* JSON: one document, one line feed at its end. */
+void report_check_json(FILE *out, const struct report *r);
+void report_sum_json(FILE *out, const struct report_sum *sum);
+void report_ps_json(FILE *out, const struct report *r);
+void report_sockets_json(FILE *out, const struct report *r);
+
+/** The text of Go's own debug=2 dump, as the target's version prints it. */
+void report_debug2(FILE *out, const struct report *r);
+
+/* Pieces that the text writers share. */
+
+/** "api (pid 4242, go1.22.5): " and what follows; wraps. */
+void report_head(struct text *t, const struct report *r, const char *what);
+/** @lead (may be ""), then "Not seen: ..." when there is something. */
+void report_gaps(struct text *t, const char *lead, const struct gaps *gaps);
+/** A stack, folded or whole, and who created it. */
+void report_stack(struct text *t, const struct stack *stack,
+		  const struct frame *created_by, bool whole, bool verbose);
+/** "41 min to 3 h 02 min", "at least 2.0 s", "?". */
+#define REPORT_BLOCKED (2 * 40 + 16)
+void report_blocked(char buf[REPORT_BLOCKED], const struct blocked_for *b);
+/** The same in one column: "41 min+", "<3 h 02 min", "?". */
+void report_blocked_short(char buf[REPORT_BLOCKED],
+			  const struct blocked_for *b);
+/** The task's name for a person: goroutine, coroutine, thread. */
+const char *report_task_word(const struct report *r, uint64_t n);
+/** The latest sample of a socket. */
+const struct tcp_sample *report_sample(const struct tcp_socket *s);
+/** The blocked-for interval of a task outside a finding. */
+struct blocked_for report_interval(const struct report *r,
+				   const struct task *task,
+				   const struct tcp_socket *s);
+
+/** Is the word singular? "" or "s". */
+#define PLURAL(n) ((n) == 1 ? "" : "s")
+
+#endif

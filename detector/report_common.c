@@ -1,0 +1,335 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "detector/report.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/cleanup.h"
+#include "base/clock.h"
+#include "detector/blocked.h"
+#include "detector/frames.h"
+
+const char *report_task_word(const struct report *r, uint64_t n)
+{
+	enum task_runtime kind = r->survey->tasks ? r->survey->tasks->kind
+						  : TASK_GO;
+
+	switch (kind) {
+	case TASK_GO:
+		return n == 1 ? "goroutine" : "goroutines";
+	case TASK_COROUTINE:
+		return n == 1 ? "coroutine" : "coroutines";
+	case TASK_THREAD:
+		return n == 1 ? "thread" : "threads";
+	}
+	return "tasks";
+}
+
+const struct tcp_sample *report_sample(const struct tcp_socket *s)
+{
+	return s->second_state == TCP_SAMPLED ? &s->second : &s->first;
+}
+
+struct blocked_for report_interval(const struct report *r,
+				   const struct task *task,
+				   const struct tcp_socket *s)
+{
+	return blocked_interval(&(struct blocked_input){
+		.task = task,
+		.socket = s,
+		.now_mono_ns = r->survey->now_mono_ns,
+		.process_age_ms = r->survey->process_age_ms,
+	});
+}
+
+/* The name that people know a process by. */
+static const char *process_name(const struct process *p)
+{
+	const char *slash = p->exe ? strrchr(p->exe, '/') : NULL;
+
+	if (slash && slash[1])
+		return slash + 1;
+	return p->exe && *p->exe ? p->exe : p->comm;
+}
+
+static void put_times(struct text *t, const struct survey *s, int used)
+{
+	char took[CLOCK_TEXT_MAX], buf[96];
+
+	clock_format_duration(s->duration_ms, took);
+	if (s->tasks)
+		snprintf(buf, sizeof(buf), "%s, stopped %" PRId64 " ms", took,
+			 s->stopped_ms);
+	else
+		snprintf(buf, sizeof(buf), "%s", took);
+	int room = (t->width < 100 ? t->width : 100) - used;
+	if (room < (int)strlen(buf) + 2)
+		fprintf(t->out, "\n  "), room = 0;
+	fprintf(t->out, "%*s", room > 0 ? room - (int)strlen(buf) : 0, "");
+	text_put(t, STYLE_DIM, buf);
+	fputc('\n', t->out);
+}
+
+void report_head(struct text *t, const struct report *r, const char *what)
+{
+	const struct survey *s = r->survey;
+	int used = 0;
+
+	if (s->process) {
+		char name[TEXT_CELL];
+
+		text_fit(name, process_name(s->process), 40);
+		used += text_put(t, STYLE_BOLD, name);
+		used += fprintf(t->out, " (pid %d", (int)s->process->pid);
+		if (s->tasks) {
+			used += fprintf(t->out, ", ");
+			used += text_put(t, STYLE_PLAIN, s->tasks->runtime);
+		}
+		used += fprintf(t->out, "): ");
+	} else {
+		used += fprintf(t->out, "recording: ");
+	}
+	used += text_put(t, STYLE_PLAIN, what);
+	put_times(t, s, used);
+	if (s->no_runtime)
+		text_wrapf(t, "  ", "no goroutines are shown: %s",
+			   error_text(s->no_runtime));
+	if (s->process && s->process->exe_deleted && r->verbose)
+		text_wrap(t, "  ",
+			  "its executable was deleted or replaced "
+			  "since it started");
+	if (s->gone)
+		text_wrap(t, "  ",
+			  "the process ended while it was looked at: "
+			  "this is what was read until then");
+}
+
+/* Gap texts speak of many; here for the case of one. */
+static const char *const singular[][2] = {
+	{ "goroutines were ", "goroutine was " },
+	{ "goroutines wait ", "goroutine waits " },
+	{ "goroutines have ", "goroutine has " },
+	{ "goroutines ", "goroutine " },
+	{ "connections were ", "connection was " },
+	{ "connections ", "connection " },
+	{ "sockets were ", "socket was " },
+	{ "sockets ", "socket " },
+	{ "processes ", "process " },
+	{ "namespaces ", "namespace " },
+	{ "file descriptors ", "file descriptor " },
+};
+
+/* Does @text begin with the thing that is counted? */
+static const char *counted(const char *text, uint64_t count, const char **rest)
+{
+	for (size_t i = 0; i < sizeof(singular) / sizeof(singular[0]); i++) {
+		size_t len = strlen(singular[i][0]);
+
+		if (strncmp(text, singular[i][0], len) != 0)
+			continue;
+		*rest = text + len;
+		return singular[i][count == 1];
+	}
+	return NULL;
+}
+
+static char *gap_text(const struct gap *gap)
+{
+	char n[TEXT_COUNT], *s;
+	const char *rest;
+	const char *subject = counted(gap->text, gap->count, &rest);
+	int len;
+
+	if (subject)
+		len = asprintf(&s, "%s %s%s", text_count(n, gap->count),
+			       subject, rest);
+	else if (gap->count > 1)
+		len = asprintf(&s, "%s (%s times)", gap->text,
+			       text_count(n, gap->count));
+	else
+		len = asprintf(&s, "%s", gap->text);
+	return len < 0 ? NULL : s;
+}
+
+void report_gaps(struct text *t, const char *lead, const struct gaps *gaps)
+{
+	const char *sep = *lead && gaps->n ? " " : "";
+
+	if (gaps->n == 1) {
+		AUTO_FREE char *text = gap_text(&gaps->v[0]);
+
+		text_wrapf(t, "", "%s%sNot seen: %s.", lead, sep,
+			   text ? text : "?");
+		return;
+	}
+	if (gaps->n || *lead)
+		text_wrapf(t, "", "%s%s%s", lead, sep,
+			   gaps->n ? "Not seen:" : "");
+	for (size_t i = 0; i < gaps->n; i++) {
+		AUTO_FREE char *text = gap_text(&gaps->v[i]);
+
+		text_wrap(t, "  - ", text ? text : "?");
+	}
+}
+
+struct stack_row {
+	const char *left; /* function, or "created by" with it */
+	char *made;	  /* owned copy behind left, or NULL */
+	char *where;	  /* file:line; NULL none */
+	int indent;
+	bool own;
+};
+
+/* Room for a folded stack, or a whole one, and its creator. */
+#define STACK_ROWS (TASK_MAX_FRAMES + 2)
+
+static char *location(const struct frame *f, bool verbose)
+{
+	char *s;
+	const char *file = verbose ? f->file : frame_short_file(f);
+
+	if (!f->line || asprintf(&s, "%s:%" PRIu32, file, f->line) < 0)
+		return NULL;
+	return s;
+}
+
+static size_t whole_rows(const struct stack *stack, bool verbose,
+			 struct stack_row *rows)
+{
+	const struct frame *own = stack_own_frame(stack);
+	size_t n = 0;
+
+	for (uint32_t i = 0; stack && i < stack->n && n < TASK_MAX_FRAMES; i++)
+		rows[n++] = (struct stack_row){
+			.left = stack->frames[i]->function,
+			.where = location(stack->frames[i], verbose),
+			.indent = 6,
+			.own = stack->frames[i] == own,
+		};
+	return n;
+}
+
+static size_t folded_rows(const struct stack *stack, bool verbose,
+			  struct stack_row *rows)
+{
+	struct shown_frame v[FRAMES_SHOWN];
+	size_t n = stack_fold(stack, v);
+
+	for (size_t i = 0; i < n; i++) {
+		rows[i] = (struct stack_row){ .indent = 6, .own = v[i].own };
+		if (v[i].frame) {
+			rows[i].left = v[i].frame->function;
+			rows[i].where = location(v[i].frame, verbose);
+		} else if (asprintf(&rows[i].made, "... %zu more frames",
+				    v[i].skipped) >= 0) {
+			rows[i].left = rows[i].made;
+		}
+	}
+	return n;
+}
+
+static void put_stack_row(struct text *t, const struct stack_row *row, int left,
+			  int where)
+{
+	char buf[TEXT_CELL];
+	int used = text_fit(buf, row->left, left - row->indent);
+
+	fprintf(t->out, "%*s", row->indent - 2, "");
+	text_put(t, STYLE_BAD, row->own ? ">" : " ");
+	fputc(' ', t->out);
+	text_put(t, row->own ? STYLE_BOLD : STYLE_PLAIN, buf);
+	if (row->where) {
+		fprintf(t->out, "%*s", left - row->indent - used + 2, "");
+		text_fit(buf, row->where, where);
+		text_put(t, row->own ? STYLE_BOLD : STYLE_DIM, buf);
+	}
+	fputc('\n', t->out);
+}
+
+/* Both columns as wide as they need, or as there is room for. */
+static void put_stack_rows(struct text *t, const struct stack_row *rows,
+			   size_t n)
+{
+	int left = 0, where = 0;
+
+	for (size_t i = 0; i < n; i++) {
+		int w = rows[i].indent + text_columns(rows[i].left);
+
+		if (rows[i].where && w > left)
+			left = w;
+		w = rows[i].where ? text_columns(rows[i].where) : 0;
+		if (w > where)
+			where = w;
+	}
+	if (left + 2 + where > t->width && where > t->width * 2 / 5)
+		where = left + 2 + t->width * 2 / 5 > t->width
+				? t->width * 2 / 5
+				: t->width - left - 2;
+	if (left + 2 + where > t->width)
+		left = t->width - where - 2;
+	for (size_t i = 0; i < n; i++)
+		put_stack_row(t, &rows[i], rows[i].where ? left : t->width,
+			      where);
+}
+
+void report_stack(struct text *t, const struct stack *stack,
+		  const struct frame *created_by, bool whole, bool verbose)
+{
+	AUTO_FREE struct stack_row *rows = calloc(STACK_ROWS, sizeof(*rows));
+
+	if (!rows)
+		return;
+	size_t n = whole ? whole_rows(stack, verbose, rows)
+			 : folded_rows(stack, verbose, rows);
+	if (created_by) {
+		struct stack_row *row = &rows[n++];
+
+		*row = (struct stack_row){ .indent = 4 };
+		row->where = location(created_by, verbose);
+		if (asprintf(&row->made, "created by %s",
+			     created_by->function) < 0)
+			row->made = NULL;
+		row->left = row->made ? row->made : "created by ?";
+	}
+	for (size_t i = 0; i < n; i++)
+		if (!rows[i].left)
+			rows[i].left = "...";
+	put_stack_rows(t, rows, n);
+	for (size_t i = 0; i < n; i++) {
+		free(rows[i].made);
+		free(rows[i].where);
+	}
+}
+
+void report_blocked(char buf[REPORT_BLOCKED], const struct blocked_for *b)
+{
+	char least[CLOCK_TEXT_MAX], most[CLOCK_TEXT_MAX];
+
+	clock_format_duration(b->at_least_ms, least);
+	clock_format_duration(b->at_most_ms, most);
+	if (b->at_least_ms <= 0 && b->at_most_ms < 0)
+		snprintf(buf, REPORT_BLOCKED, "for an unknown time");
+	else if (b->at_most_ms < 0)
+		snprintf(buf, REPORT_BLOCKED, "at least %s", least);
+	else if (b->at_least_ms <= 0)
+		snprintf(buf, REPORT_BLOCKED, "at most %s", most);
+	else if (!strcmp(least, most))
+		snprintf(buf, REPORT_BLOCKED, "%s", most);
+	else
+		snprintf(buf, REPORT_BLOCKED, "%s to %s", least, most);
+}
+
+void report_blocked_short(char buf[REPORT_BLOCKED], const struct blocked_for *b)
+{
+	char least[CLOCK_TEXT_MAX], most[CLOCK_TEXT_MAX];
+
+	clock_format_duration(b->at_least_ms, least);
+	clock_format_duration(b->at_most_ms, most);
+	if (b->at_least_ms > 0)
+		snprintf(buf, REPORT_BLOCKED, ">= %s", least);
+	else if (b->at_most_ms >= 0)
+		snprintf(buf, REPORT_BLOCKED, "<= %s", most);
+	else
+		snprintf(buf, REPORT_BLOCKED, "?");
+}

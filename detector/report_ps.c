@@ -1,0 +1,226 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "detector/report.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "detector/correlate.h"
+#include "detector/frames.h"
+
+/** `ps` as a table: one row for each task. */
+
+enum { COL_ID, COL_WAIT, COL_BLOCKED, COL_ON, COL_AT, COL_START };
+
+static const struct table_column columns[] = {
+	[COL_ID] = { .title = "ID", .right = true },
+	[COL_WAIT] = { .title = "WAIT", .min = 12 },
+	[COL_BLOCKED] = { .title = "BLOCKED" },
+	[COL_ON] = { .title = "ON", .min = 18 },
+	[COL_AT] = { .title = "AT", .min = 16 },
+	[COL_START] = { .title = "CREATED BY", .min = 20, .drop = 1 },
+};
+
+struct ps {
+	const struct report *r;
+	const struct task **v; /* those that are listed */
+	size_t n;
+	bool wide; /* room for both ends of a connection */
+};
+
+static void describe_wait(char cell[TEXT_CELL], const struct task *task)
+{
+	const char *word = task->state == TASK_WAITING ||
+					   task->state == TASK_LEAKED
+				   ? task->reason
+				   : task_state_name(task->state);
+
+	snprintf(cell, TEXT_CELL, "%s%s%s%s", word,
+		 task->leaked ? " (leaked)" : "",
+		 task->locked_to_thread ? ", locked" : "",
+		 task->torn ? ", torn" : "");
+}
+
+static void describe_socket(char cell[TEXT_CELL], const struct ps *ps,
+			    const struct task *task, const struct tcp_socket *s)
+{
+	char local[ENDPOINT_TEXT_MAX], remote[ENDPOINT_TEXT_MAX];
+
+	endpoint_format(&s->local, local);
+	endpoint_format(&s->remote, remote);
+	if (report_sample(s)->state == TCP_STATE_LISTEN)
+		snprintf(cell, TEXT_CELL, "fd %d on %s", task->fd, local);
+	else if (ps->wide)
+		snprintf(cell, TEXT_CELL, "fd %d %s -> %s", task->fd, local,
+			 remote);
+	else
+		snprintf(cell, TEXT_CELL, "fd %d -> %s", task->fd, remote);
+}
+
+static const char *object_word(enum wait_object_kind kind)
+{
+	switch (kind) {
+	case OBJECT_CHAN:
+		return "chan";
+	case OBJECT_MUTEX:
+		return "mutex";
+	case OBJECT_RWMUTEX:
+		return "rwmutex";
+	case OBJECT_WAITGROUP:
+		return "waitgroup";
+	case OBJECT_COND:
+		return "cond";
+	case OBJECT_SEMAPHORE:
+		return "semaphore";
+	}
+	return "?";
+}
+
+static void describe_object(char cell[TEXT_CELL], const struct task *task)
+{
+	const struct wait_object *o = &task->objects[0];
+
+	if (task->n_objects > 1)
+		snprintf(cell, TEXT_CELL, "%" PRIu32 " channels",
+			 task->n_objects);
+	else if (o->kind == OBJECT_CHAN && o->counts_known)
+		snprintf(cell, TEXT_CELL, "chan %s %" PRIu64 "/%" PRIu64,
+			 o->element_type ? o->element_type : "?", o->length,
+			 o->capacity);
+	else
+		snprintf(cell, TEXT_CELL, "%s 0x%" PRIx64, object_word(o->kind),
+			 o->addr);
+}
+
+static void describe_on(char cell[TEXT_CELL], const struct ps *ps,
+			const struct task *task)
+{
+	const struct survey *s = ps->r->survey;
+	const struct tcp_socket *socket =
+		correlate_socket(task, &s->fds, s->sockets);
+	const struct process_fd *fd =
+		task->fd >= 0 ? process_fds_find(&s->fds, task->fd) : NULL;
+
+	if (socket)
+		describe_socket(cell, ps, task, socket);
+	else if (fd)
+		snprintf(cell, TEXT_CELL, "fd %d %s", task->fd, fd->text);
+	else if (task->fd >= 0)
+		snprintf(cell, TEXT_CELL, "fd %d", task->fd);
+	else if (task->n_objects)
+		describe_object(cell, task);
+	else
+		snprintf(cell, TEXT_CELL, "-");
+}
+
+/* Function and place; on a narrow terminal the file stands for the package. */
+static void describe_frame(char cell[TEXT_CELL], const struct frame *f,
+			   bool wide)
+{
+	const char *name = f ? f->function : "-";
+
+	if (f && !wide) {
+		name += frame_package_len(name);
+		name += *name == '.';
+	}
+	if (f && f->line)
+		snprintf(cell, TEXT_CELL, "%s %s:%" PRIu32, name,
+			 frame_short_file(f), f->line);
+	else
+		snprintf(cell, TEXT_CELL, "%s", name);
+}
+
+/* The program's own code, else where it is, else where it began. */
+static const struct frame *place(const struct task *task)
+{
+	const struct frame *own = stack_own_frame(task->stack);
+
+	if (own)
+		return own;
+	for (uint32_t i = 0; task->stack && i < task->stack->n; i++)
+		if (frame_classify(task->stack->frames[i]->function) !=
+		    FRAME_RUNTIME)
+			return task->stack->frames[i];
+	return task->start;
+}
+
+static void fill_row(void *arg, size_t i, struct table_row *row)
+{
+	const struct ps *ps = arg;
+	const struct task *task = ps->v[i];
+	const struct survey *s = ps->r->survey;
+	char blocked[REPORT_BLOCKED] = "-";
+
+	snprintf(row->cell[COL_ID], TEXT_CELL, "%" PRIu64, task->id);
+	describe_wait(row->cell[COL_WAIT], task);
+	if (task->wait != WAIT_NONE) {
+		struct blocked_for b = report_interval(
+			ps->r, task,
+			correlate_socket(task, &s->fds, s->sockets));
+		report_blocked_short(blocked, &b);
+	}
+	snprintf(row->cell[COL_BLOCKED], TEXT_CELL, "%s", blocked);
+	describe_on(row->cell[COL_ON], ps, task);
+	describe_frame(row->cell[COL_AT], place(task), ps->wide);
+	describe_frame(row->cell[COL_START], task->created_by, ps->wide);
+	row->style[COL_ID] = STYLE_BOLD;
+	row->style[COL_START] = STYLE_DIM;
+	if (task->leaked)
+		row->style[COL_WAIT] = STYLE_BAD;
+}
+
+static void put_stack(void *arg, size_t i, struct text *t, const bool *shown)
+{
+	const struct ps *ps = arg;
+
+	(void)shown;
+	report_stack(t, ps->v[i]->stack, ps->v[i]->created_by, true,
+		     ps->r->verbose);
+	fputc('\n', t->out);
+}
+
+static size_t select_tasks(const struct report *r, const struct task **v)
+{
+	const struct task_snapshot *snap = r->survey->tasks;
+	size_t n = 0;
+
+	for (size_t i = 0; snap && i < snap->n; i++)
+		if (r->verbose || !snap->tasks[i].system)
+			v[n++] = &snap->tasks[i];
+	return n;
+}
+
+void report_ps_text(struct text *t, const struct report *r)
+{
+	const struct task_snapshot *snap = r->survey->tasks;
+	size_t total = snap ? snap->n : 0, blocked = 0;
+	char what[160], a[TEXT_COUNT], b[TEXT_COUNT];
+	struct ps ps = { .r = r, .wide = t->width >= 120 };
+
+	ps.v = calloc(total + 1, sizeof(*ps.v));
+	if (!ps.v)
+		return;
+	ps.n = select_tasks(r, ps.v);
+	for (size_t i = 0; i < ps.n; i++)
+		blocked += ps.v[i]->state == TASK_WAITING ||
+			   ps.v[i]->state == TASK_LEAKED;
+	snprintf(what, sizeof(what), "%s %s, %s parked", text_count(a, ps.n),
+		 report_task_word(r, ps.n), text_count(b, blocked));
+	report_head(t, r, what);
+	fputc('\n', t->out);
+	const struct table table = {
+		.columns = columns,
+		.n_columns = sizeof(columns) / sizeof(columns[0]),
+		.n_rows = ps.n,
+		.row = fill_row,
+		.after = r->stacks ? put_stack : NULL,
+		.arg = &ps,
+	};
+	if (ps.n)
+		table_print(t, &table);
+	if (r->survey->gaps.n)
+		fputc('\n', t->out);
+	report_gaps(t, "", &r->survey->gaps);
+	free(ps.v);
+}
