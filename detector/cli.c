@@ -1,0 +1,359 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "detector/cli.h"
+
+#include <errno.h>
+#include <getopt.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+
+#define FORMAT_BIT(f) (1u << (f))
+#define COMMON (OPT_HELP | OPT_VERBOSE)
+
+const struct cli_option cli_options[] = {
+	{ "all", 'a', OPT_ALL, NULL,
+	  "every Go process that may be read, each in turn" },
+	{ "color", 0, OPT_COLOR, "WHEN",
+	  "auto, always or never; auto is a terminal without NO_COLOR" },
+	{ "format", 'f', OPT_FORMAT, "FORMAT",
+	  "text, json or, for ps, debug2: the text of Go's own dump" },
+	{ "min-blocked", 0, OPT_MIN_BLOCKED, "DURATION",
+	  "only what may have been blocked that long: 500ms, 30s, 1m30s, 2h; "
+	  "by default 5m for possible findings and 0 for all others" },
+	{ "min-group", 0, OPT_MIN_GROUP, "N",
+	  "goroutines that must wait at the same place to be a blocked-group "
+	  "finding; by default 100" },
+	{ "net-from", 0, OPT_NET_FROM, "FILE",
+	  "take the connections from a recording, not from the kernel" },
+	{ "net-record", 0, OPT_NET_RECORD, "FILE",
+	  "also write the kernel's answers on connections to FILE" },
+	{ "quick", 'q', OPT_QUICK, NULL,
+	  "one sample: skips the second look, 1 s later, that tells a moving "
+	  "goroutine and a living connection from stuck and dead ones" },
+	{ "rules", 0, OPT_RULES, "FILE",
+	  "more rules for waits that are benign; may be given again" },
+	{ "stacks", 's', OPT_STACKS, NULL, "whole stacks" },
+	{ "verbose", 'v', OPT_VERBOSE, NULL,
+	  "more of everything: full paths, the runtime's own goroutines, "
+	  "what was held to be benign and why" },
+	{ "help", 'h', OPT_HELP, NULL, "this text" },
+	{ "version", 0, OPT_VERSION, NULL, "the version" },
+	{ NULL, 0, 0, NULL, NULL },
+};
+
+const struct command cli_commands[] = {
+	{ "check", "PID|NAME... | --all",
+	  "report what is stuck, on which connection, and whether that is dead",
+	  "Takes the goroutines and TCP connections of the process twice, at "
+	  "least 1 s apart, judges each connection, and reports the goroutines "
+	  "that can never return. The process is not stopped and nothing in it "
+	  "is changed. This is the default command.",
+	  COMMON | OPT_ALL | OPT_COLOR | OPT_FORMAT | OPT_MIN_BLOCKED |
+		  OPT_MIN_GROUP | OPT_NET_FROM | OPT_NET_RECORD | OPT_QUICK |
+		  OPT_RULES | OPT_STACKS,
+	  FORMAT_BIT(FORMAT_TEXT) | FORMAT_BIT(FORMAT_JSON), 0, SIZE_MAX,
+	  cmd_check },
+	{ "ps", "PID|NAME",
+	  "list the goroutines, what each waits on, and where",
+	  "One look at every goroutine: what it waits for, since when, on which "
+	  "connection, and where it was started. With --format debug2, the text "
+	  "that Go's own /debug/pprof/goroutine?debug=2 gives.",
+	  COMMON | OPT_COLOR | OPT_FORMAT | OPT_NET_FROM | OPT_STACKS,
+	  FORMAT_BIT(FORMAT_TEXT) | FORMAT_BIT(FORMAT_JSON) |
+		  FORMAT_BIT(FORMAT_DEBUG2),
+	  1, 1, cmd_ps },
+	{ "sockets", "PID|NAME | --net-from FILE",
+	  "list the TCP connections, the verdict on each, and who waits on it",
+	  "Every TCP socket of the process, in whichever network namespace it "
+	  "lives: state, queues, timer, keepalive, idle time, verdict, and the "
+	  "goroutine that waits on it.",
+	  COMMON | OPT_COLOR | OPT_FORMAT | OPT_NET_FROM | OPT_NET_RECORD |
+		  OPT_QUICK,
+	  FORMAT_BIT(FORMAT_TEXT) | FORMAT_BIT(FORMAT_JSON), 0, 1,
+	  cmd_sockets },
+	{ "doctor", "[PID|NAME]",
+	  "say what can be seen here, what is missing, and the remedy",
+	  "Without a process: permissions, kernel features and namespaces. With "
+	  "one: also whether its memory, runtime and sockets can be read, and "
+	  "how the runtime's layout was found.",
+	  COMMON | OPT_COLOR | OPT_FORMAT,
+	  FORMAT_BIT(FORMAT_TEXT) | FORMAT_BIT(FORMAT_JSON), 0, 1, cmd_doctor },
+	{ "version", "", "print the version", "Prints one line.", OPT_HELP,
+	  FORMAT_BIT(FORMAT_TEXT), 0, 0, cmd_version },
+	{ "help", "[COMMAND]", "explain a command",
+	  "Without a command: the overview.", OPT_HELP, FORMAT_BIT(FORMAT_TEXT),
+	  0, 1, cmd_help },
+	{ NULL, NULL, NULL, NULL, 0, 0, 0, 0, NULL },
+};
+
+#define N_OPTIONS (sizeof(cli_options) / sizeof(cli_options[0]) - 1)
+
+const struct command *cli_find_command(const char *name)
+{
+	for (const struct command *c = cli_commands; c->name; c++)
+		if (!strcmp(c->name, name))
+			return c;
+	return NULL;
+}
+
+/* The tables for getopt_long(3); val is the row in cli_options, plus 256. */
+static void make_getopt(struct option longs[N_OPTIONS + 1],
+			char shorts[2 * N_OPTIONS + 2])
+{
+	char *s = shorts;
+
+	*s++ = ':'; /* a missing argument is ':', not '?' */
+	for (size_t i = 0; i < N_OPTIONS; i++) {
+		const struct cli_option *o = &cli_options[i];
+
+		longs[i] = (struct option){
+			.name = o->name,
+			.has_arg = o->arg ? required_argument : no_argument,
+			.val = (int)(256 + i),
+		};
+		if (!o->letter)
+			continue;
+		*s++ = o->letter;
+		if (o->arg)
+			*s++ = ':';
+	}
+	*s = '\0';
+	longs[N_OPTIONS] = (struct option){ 0 };
+}
+
+static const struct cli_option *option_of(int val)
+{
+	if (val >= 256)
+		return &cli_options[val - 256];
+	for (const struct cli_option *o = cli_options; o->name; o++)
+		if (o->letter && o->letter == val)
+			return o;
+	return NULL;
+}
+
+static struct error *parse_format(const char *arg, struct cli *cli)
+{
+	static const char *const names[] = { "text", "json", "debug2" };
+
+	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+		if (!strcmp(arg, names[i])) {
+			cli->format = (enum format)i;
+			return NULL;
+		}
+	}
+	return error_new(ERROR_USAGE,
+			 "unknown format '%s'; use text, json or debug2", arg);
+}
+
+static struct error *parse_color(const char *arg, struct cli *cli)
+{
+	static const char *const names[] = { "auto", "always", "never" };
+
+	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+		if (!strcmp(arg, names[i])) {
+			cli->color = (enum color_mode)i;
+			return NULL;
+		}
+	}
+	return error_new(ERROR_USAGE,
+			 "unknown colour mode '%s'; use auto, always or never",
+			 arg);
+}
+
+static struct error *parse_group(const char *arg, struct cli *cli)
+{
+	char *end;
+
+	errno = 0;
+	unsigned long n = strtoul(arg, &end, 10);
+	if (errno || *end || end == arg || *arg == '-' || n == 0 ||
+	    n > UINT32_MAX)
+		return error_new(ERROR_USAGE,
+				 "'%s' is no group size; use a number from 1",
+				 arg);
+	cli->min_group = (uint32_t)n;
+	return NULL;
+}
+
+static struct error *parse_min_blocked(const char *arg, struct cli *cli)
+{
+	if (clock_parse_duration(arg, &cli->min_blocked_ms) &&
+	    cli->min_blocked_ms >= 0)
+		return NULL;
+	return error_new(ERROR_USAGE,
+			 "'%s' is no duration; use a unit, as in 500ms, 30s, "
+			 "1m30s or 2h",
+			 arg);
+}
+
+static struct error *add_rules(const char *arg, struct cli *cli)
+{
+	if (cli->n_rules == CLI_MAX_RULES)
+		return error_new(ERROR_USAGE,
+				 "too many rules files; at most %d",
+				 CLI_MAX_RULES);
+	cli->rules[cli->n_rules++] = arg;
+	return NULL;
+}
+
+static struct error *apply(const struct cli_option *o, const char *arg,
+			   struct cli *cli)
+{
+	cli->given |= o->bit;
+	switch (o->bit) {
+	case OPT_ALL:
+		cli->all = true;
+		return NULL;
+	case OPT_QUICK:
+		cli->quick = true;
+		return NULL;
+	case OPT_STACKS:
+		cli->stacks = true;
+		return NULL;
+	case OPT_VERBOSE:
+		cli->verbose = true;
+		return NULL;
+	case OPT_NET_FROM:
+		cli->net_from = arg;
+		return NULL;
+	case OPT_NET_RECORD:
+		cli->net_record = arg;
+		return NULL;
+	case OPT_COLOR:
+		return parse_color(arg, cli);
+	case OPT_FORMAT:
+		return parse_format(arg, cli);
+	case OPT_MIN_BLOCKED:
+		return parse_min_blocked(arg, cli);
+	case OPT_MIN_GROUP:
+		return parse_group(arg, cli);
+	case OPT_RULES:
+		return add_rules(arg, cli);
+	case OPT_HELP:
+	case OPT_VERSION:
+		return NULL;
+	}
+	return NULL;
+}
+
+static struct error *parse_options(int argc, char **argv, struct cli *cli)
+{
+	struct option longs[N_OPTIONS + 1];
+	char shorts[2 * N_OPTIONS + 2];
+	int val;
+
+	make_getopt(longs, shorts);
+	optind = 0; /* glibc: start anew, also on a second call */
+	opterr = 0;
+	while ((val = getopt_long(argc, argv, shorts, longs, NULL)) != -1) {
+		if (val == ':')
+			return error_new(ERROR_USAGE,
+					 "option '%s' needs an argument",
+					 argv[optind - 1]);
+		if (val == '?') {
+			if (optopt && optopt < 256)
+				return error_new(ERROR_USAGE,
+						 "unknown option '-%c'",
+						 optopt);
+			if (optopt)
+				return error_new(ERROR_USAGE,
+						 "option '--%s' takes no "
+						 "argument",
+						 option_of(optopt)->name);
+			return error_new(ERROR_USAGE, "unknown option '%s'",
+					 argv[optind - 1]);
+		}
+		struct error *err = apply(option_of(val), optarg, cli);
+		if (err)
+			return err;
+	}
+	return NULL;
+}
+
+/* Does the command take what was given? */
+static struct error *check_fit(const struct cli *cli)
+{
+	const struct command *c = cli->command;
+
+	for (const struct cli_option *o = cli_options; o->name; o++)
+		if ((cli->given & o->bit) && !(c->options & o->bit) &&
+		    o->bit != OPT_VERSION)
+			return error_new(ERROR_USAGE,
+					 "'%s' takes no option '--%s'", c->name,
+					 o->name);
+	if (!(c->formats & FORMAT_BIT(cli->format)))
+		return error_new(
+			ERROR_USAGE,
+			"'%s' has no such format; see stranded help %s",
+			c->name, c->name);
+	if (cli->given & (OPT_HELP | OPT_VERSION))
+		return NULL;
+	if (cli->n_args > c->max_args)
+		return error_new(ERROR_USAGE,
+				 "too many arguments for '%s': '%s'", c->name,
+				 cli->args[c->max_args]);
+	if (cli->net_from && cli->net_record)
+		return error_new(ERROR_USAGE, "--net-from and --net-record "
+					      "exclude each other");
+	if (cli->all && cli->n_args)
+		return error_new(ERROR_USAGE,
+				 "--all and '%s' exclude each other",
+				 cli->args[0]);
+	if (cli->all && (cli->net_from || cli->net_record))
+		return error_new(ERROR_USAGE,
+				 "a recording is of one process; not with "
+				 "--all");
+	if (cli->n_args < c->min_args ||
+	    (!cli->n_args && c->run == cmd_check && !cli->all) ||
+	    (!cli->n_args && c->run == cmd_sockets && !cli->net_from))
+		return error_new(ERROR_USAGE,
+				 "which process? usage: stranded %s %s",
+				 c->name, c->args);
+	return NULL;
+}
+
+struct error *cli_parse(int argc, char **argv, struct cli *ret)
+{
+	*ret = (struct cli){ .command = &cli_commands[0],
+			     .min_blocked_ms = -1 };
+	struct error *err = parse_options(argc, argv, ret);
+	if (err)
+		return err;
+	ret->args = (const char *const *)(argv + optind);
+	ret->n_args = (size_t)(argc - optind);
+	if (ret->n_args) {
+		const struct command *c = cli_find_command(ret->args[0]);
+
+		if (c) {
+			ret->command = c;
+			ret->command_named = true;
+			ret->args++;
+			ret->n_args--;
+		}
+	}
+	return check_fit(ret);
+}
+
+int cli_main(int argc, char **argv)
+{
+	struct cli cli;
+
+	if (argc <= 1) {
+		cli_print_help(stderr, NULL);
+		return STATUS_USAGE;
+	}
+	AUTO_ERROR struct error *err = cli_parse(argc, argv, &cli);
+	if (err) {
+		log_error("%s", error_text(err));
+		return STATUS_USAGE;
+	}
+	if (cli.given & OPT_VERSION)
+		return cmd_version(&cli);
+	if (cli.given & OPT_HELP) {
+		cli_print_help(stdout, cli.command_named ? cli.command : NULL);
+		return STATUS_CLEAN;
+	}
+	return cli.command->run(&cli);
+}

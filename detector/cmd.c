@@ -1,0 +1,24 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "detector/cmd.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "base/log.h"
+
+int cmd_finish(struct error *err, int status)
+{
+	if (err) {
+		log_error("%s", error_text(err));
+		status = error_code(err) == ERROR_USAGE ? STATUS_USAGE
+							: STATUS_NOTHING;
+		error_free(err);
+	}
+	/* A report that was cut off is no report. */
+	if (fflush(stdout) || ferror(stdout)) {
+		log_error("cannot write the report: %s", strerror(errno));
+		if (status == STATUS_CLEAN)
+			status = STATUS_NOTHING;
+	}
+	return status;
+}

@@ -1,0 +1,63 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/** `ps`: one look at every task, and the connections that some wait on. */
+
+#include "base/cleanup.h"
+#include "detector/cmd.h"
+#include "detector/target.h"
+
+static void report(const struct cli *cli, const struct survey *s)
+{
+	const struct report r = {
+		.survey = s,
+		.stacks = cli->stacks,
+		.verbose = cli->verbose,
+	};
+	struct text t;
+
+	switch (cli->format) {
+	case FORMAT_JSON:
+		report_ps_json(stdout, &r);
+		break;
+	case FORMAT_DEBUG2:
+		report_debug2(stdout, &r);
+		break;
+	case FORMAT_TEXT:
+		text_init(&t, stdout, cli->color);
+		report_ps_text(&t, &r);
+		break;
+	}
+}
+
+static struct error *run(const struct cli *cli, int *status_ret)
+{
+	const struct survey_options opt = {
+		.quick = true,
+		.need_runtime = true,
+		.no_sockets = cli->format == FORMAT_DEBUG2,
+		.stacks = true,
+		.net = { .replay_from = cli->net_from },
+	};
+	AUTO_ARENA struct arena *arena = arena_create();
+	AUTO_SURVEY struct survey *s = NULL;
+	pid_t pid;
+
+	if (!arena)
+		return &error_nomem;
+	struct error *err = targets_one(cli->args[0], arena, &pid);
+	if (!err)
+		err = survey_take(pid, &opt, &s);
+	if (err)
+		return err;
+	report(cli, s);
+	*status_ret = gaps_matter(&s->gaps) ? STATUS_GAPS : STATUS_CLEAN;
+	return NULL;
+}
+
+int cmd_ps(const struct cli *cli)
+{
+	int status = STATUS_NOTHING;
+	struct error *err = run(cli, &status);
+
+	return cmd_finish(err, status);
+}
