@@ -414,6 +414,7 @@ static bool fill_wait(struct gtask *out, const struct gtask_in *in,
 		.known = &in->record->known,
 	};
 
+	out->wait.first_round = in->first;
 	if (t->state == TASK_SYSCALL) {
 		if (out->opt.fds)
 			go_wait_syscall(&out->wait, t);
@@ -471,15 +472,83 @@ bool gtask_emit(struct gtask *out, const struct gtask_in *in)
 	return true;
 }
 
-static int by_id(const void *a, const void *b)
-{
-	const struct task *x = a, *y = b;
+struct id_place {
+	uint64_t id;
+	uint32_t place;
+};
 
-	return x->id < y->id ? -1 : x->id > y->id;
+#define DIGIT_BITS 11
+#define DIGITS (1u << DIGIT_BITS)
+
+/* By one digit, from @a to @b; keeps the order of equal ones. */
+static void radix_pass(const struct id_place *a, struct id_place *b, size_t n,
+		       unsigned shift)
+{
+	uint32_t at[DIGITS] = {0}, sum = 0;
+
+	for (size_t i = 0; i < n; i++)
+		at[a[i].id >> shift & (DIGITS - 1)]++;
+	for (size_t d = 0; d < DIGITS; d++) {
+		uint32_t count = at[d];
+
+		at[d] = sum;
+		sum += count;
+	}
+	for (size_t i = 0; i < n; i++)
+		b[at[a[i].id >> shift & (DIGITS - 1)]++] = a[i];
+}
+
+/* Put tasks where @order says, each moved once, along the cycles. */
+static void permute(struct task *t, struct id_place *order, size_t n)
+{
+	for (size_t i = 0; i < n; i++) {
+		struct task first = t[i];
+		size_t to = i;
+
+		if (order[i].place == i)
+			continue;
+		while (order[to].place != i) {
+			size_t from = order[to].place;
+
+			t[to] = t[from];
+			order[to].place = (uint32_t)to;
+			to = from;
+		}
+		t[to] = first;
+		order[to].place = (uint32_t)to;
+	}
+}
+
+static bool sort_by_id(struct task *t, size_t n)
+{
+	struct id_place *a = calloc(n, sizeof(*a)), *b = calloc(n, sizeof(*b));
+	uint64_t all = 0;
+
+	if (!a || !b) {
+		free(a);
+		free(b);
+		return false;
+	}
+	for (size_t i = 0; i < n; i++) {
+		a[i] = (struct id_place){.id = t[i].id, .place = (uint32_t)i};
+		all |= t[i].id;
+	}
+	for (unsigned shift = 0; shift < 64 && all >> shift;
+	     shift += DIGIT_BITS) {
+		struct id_place *swap = a;
+
+		radix_pass(a, b, n, shift);
+		a = b;
+		b = swap;
+	}
+	permute(t, a, n);
+	free(a);
+	free(b);
+	return true;
 }
 
 /* Ascending by id, each once: the list of a hostile program may repeat. */
-static void sort_tasks(struct gtask *out)
+static bool sort_tasks(struct gtask *out)
 {
 	struct task *t = out->snap->tasks;
 	size_t n = out->snap->n, kept = 0;
@@ -488,8 +557,9 @@ static void sort_tasks(struct gtask *out)
 	for (size_t i = 1; i < n && sorted; i++)
 		sorted = t[i - 1].id < t[i].id;
 	if (sorted)
-		return;
-	qsort(t, n, sizeof(*t), by_id);
+		return true;
+	if (!sort_by_id(t, n))
+		return false;
 	for (size_t i = 0; i < n; i++) {
 		if (kept && t[kept - 1].id == t[i].id) {
 			out->duplicate++;
@@ -500,6 +570,7 @@ static void sort_tasks(struct gtask *out)
 		kept++;
 	}
 	out->snap->n = kept;
+	return true;
 }
 
 static void add_gaps(struct gtask *out)
@@ -538,10 +609,11 @@ static void add_gaps(struct gtask *out)
 
 struct error *gtask_end(struct gtask *out)
 {
-	sort_tasks(out);
+	bool sorted = sort_tasks(out);
+
 	out->snap->torn = out->torn;
 	go_wait_count(out->snap->tasks, out->snap->n);
 	add_gaps(out);
 	free(out);
-	return NULL;
+	return sorted ? NULL : &error_nomem;
 }

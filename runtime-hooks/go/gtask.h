@@ -44,7 +44,8 @@ struct gtask_in {
 	struct go_shape *shape;
 	struct gtask_record *record;
 	bool torn;
-	bool last; /* no further try: take it as it is */
+	bool first; /* the first try */
+	bool last;  /* no further try: take it as it is */
 };
 
 struct gtask;

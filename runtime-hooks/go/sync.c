@@ -107,8 +107,9 @@ bool go_wait_chan(struct go_wait *w, const struct go_wait_on *on,
 
 	if (!go_layout_learn_chan(w->layout, on->g, addr,
 				  on->class == GO_REASON_CHAN_SEND, select)) {
-		w->chans_unlearned++;
-		return true;
+		// one that comes later in the pass may teach it
+		w->chans_unlearned += !w->first_round;
+		return !w->first_round;
 	}
 	while (addr && n < TASK_MAX_OBJECTS) {
 		uint8_t s[SUDOG_BYTES];

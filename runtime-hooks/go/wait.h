@@ -23,6 +23,7 @@ struct go_wait {
 	const struct go_symbols *sym;
 	struct go_unwinder *unwinder;
 	struct arena *arena; /* of the snapshot */
+	bool first_round;    /* whoever fails is tried again */
 	/* counted here, told once per snapshot */
 	uint64_t fds_unknown, chans_unlearned, objects_unknown, labels_bad;
 };
