@@ -4,9 +4,9 @@
 
 #include "runtime-hooks/go/image_priv.h"
 
-/* The block is at the start of the data; what precedes it is small. */
-#define BUILDINFO_RANGE 65536
-/* Data that is searched for runtime.buildVersion. */
+/* A build info block up to the end of the version; a multiple of 16. */
+#define BLOCK_BYTES 256
+/* Data that is searched for it, and then for runtime.buildVersion. */
 #define MAX_DATA (64u << 20)
 
 /* The string whose header {address, length} is at @addr in the target. */
@@ -38,19 +38,24 @@ static bool parse_block(struct go_image *image, const uint8_t *p, size_t len)
 	return image->version[0] != 0;
 }
 
+/* Mostly at the start, but a linker may put relocated tables before it. */
 static bool from_segment(struct go_image *image, raddr_t start, uint64_t size)
 {
-	AUTO_ARENA struct arena *arena = arena_create();
-	size_t want = size < BUILDINFO_RANGE ? size : BUILDINFO_RANGE;
-	uint8_t *buf = arena ? arena_alloc(arena, want) : NULL;
-	size_t len;
+	uint8_t buf[16384];
+	uint64_t at = -start & 15; // segments begin anywhere
 
-	if (!buf)
-		return false;
-	len = go_memory_scan(image->mem, start, buf, want);
-	for (size_t at = 0; at + GO_BUILDINFO_HEAD <= len; at += 16)
-		if (parse_block(image, buf + at, len - at))
-			return true;
+	while (at < size && at < MAX_DATA) {
+		uint64_t left = size - at;
+		size_t want = left < sizeof(buf) ? left : sizeof(buf);
+		size_t got = go_memory_scan(image->mem, start + at, buf, want);
+
+		for (size_t i = 0; i + GO_BUILDINFO_HEAD <= got; i += 16)
+			if (parse_block(image, buf + i, got - i))
+				return true;
+		if (got < want || got == left)
+			return false;
+		at += got - BLOCK_BYTES;
+	}
 	return false;
 }
 
