@@ -13,14 +13,16 @@
 #error "64-bit little-endian x86 or arm only"
 #endif
 
+#define MAX_ADDRESS (1ull << 56)
+
 static void add_segment(struct elf_head *head, const Elf64_Phdr *ph)
 {
 	struct elf_segment *seg;
 
 	if (ph->p_type != PT_LOAD || head->n == ELF_MAX_SEGMENTS)
 		return;
-	// Sizes that wrap around the address space are a lie.
-	if (ph->p_vaddr + ph->p_memsz < ph->p_vaddr ||
+	// Sizes beyond any address space of a process are a lie.
+	if (ph->p_vaddr >= MAX_ADDRESS || ph->p_memsz >= MAX_ADDRESS ||
 	    ph->p_offset + ph->p_filesz < ph->p_offset ||
 	    ph->p_filesz > ph->p_memsz)
 		return;

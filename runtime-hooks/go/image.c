@@ -112,7 +112,7 @@ static void scan_object(struct go_image *image, struct module_object *o,
 	}
 }
 
-static struct error *find_modules(struct go_image *image)
+struct error *image_search(struct go_image *image)
 {
 	uint8_t *buf = malloc(SCAN_BYTES);
 	uint64_t budget = SCAN_LIMIT;
@@ -221,21 +221,23 @@ static struct error *describe(struct go_image *image)
 	return image->how ? NULL : &error_nomem;
 }
 
-static struct go_image *image_alloc(const struct process *p)
+struct go_image *image_alloc(struct go_memory *mem)
 {
 	struct go_image *image = calloc(1, sizeof(*image));
 
-	if (!image)
+	if (!image || !mem) {
+		go_memory_destroy(mem);
+		free(image);
 		return NULL;
-	image->process = p;
+	}
 	image->arena = arena_create();
-	image->mem = go_memory_create(p);
+	image->mem = mem;
 	image->intern = intern_create();
 	image->objects = calloc(IMAGE_MAX_OBJECTS, sizeof(*image->objects));
 	image->modules = calloc(GO_MAX_MODULES, sizeof(*image->modules));
 	image->public = calloc(GO_MAX_MODULES, sizeof(*image->public));
-	if (image->arena && image->mem && image->intern && image->objects &&
-	    image->modules && image->public)
+	if (image->arena && image->intern && image->objects && image->modules &&
+	    image->public)
 		return image;
 	go_image_destroy(image);
 	return NULL;
@@ -254,12 +256,22 @@ void go_image_destroy(struct go_image *image)
 	free(image);
 }
 
+struct error *image_settle(struct go_image *image)
+{
+	order_modules(image);
+	image_find_version(image);
+	calibrate(image);
+	find_wrapper_id(image);
+	return describe(image);
+}
+
 /* One look. *ret is NULL and no error when there is no Go in it (yet). */
 static struct error *try_create(const struct process *p, bool last,
 				struct go_image **ret)
 {
 	AUTO_ARENA struct arena *arena = arena_create();
-	AUTO_GO_IMAGE struct go_image *image = image_alloc(p);
+	AUTO_GO_IMAGE struct go_image *image =
+		image_alloc(go_memory_create(p));
 	struct process_maps maps;
 	struct error *err;
 
@@ -269,16 +281,12 @@ static struct error *try_create(const struct process *p, bool last,
 	if (!err)
 		err = find_objects(image, &maps);
 	if (!err)
-		err = find_modules(image);
+		err = image_search(image);
 	if (err)
 		return err;
 	if (!image->n_modules)
 		return last ? image_refuse(p, &maps, image) : NULL;
-	order_modules(image);
-	image_find_version(image);
-	calibrate(image);
-	find_wrapper_id(image);
-	err = describe(image);
+	err = image_settle(image);
 	if (err)
 		return err;
 	log_debug("go", "%s", image->how);

@@ -18,7 +18,6 @@
 struct intern;
 
 struct go_image {
-	const struct process *process;
 	struct arena *arena;
 	struct go_memory *mem;
 	struct intern *intern;
@@ -34,6 +33,15 @@ struct go_image {
 	int wrapper_id; /* FuncID of wrappers, -1: not found */
 	char *how;
 };
+
+/**
+ * The steps of go_image_create() for those who have the memory and no process:
+ * tests, fuzzers. Allocate (takes @mem, also when it fails), fill in objects,
+ * search them for modules, and when there are any, settle.
+ */
+struct go_image *image_alloc(struct go_memory *mem);
+struct error *image_search(struct go_image *image);
+struct error *image_settle(struct go_image *image);
 
 /** Tables of frames.c; NULL: out of memory. */
 struct intern *intern_create(void);

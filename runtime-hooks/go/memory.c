@@ -16,6 +16,8 @@ struct go_memory {
 	size_t len;
 	raddr_t base;
 	int errnum;
+	void (*seen)(void *arg, raddr_t addr, const void *bytes, size_t len);
+	void *seen_arg;
 	struct page *pages[GO_MEMORY_PAGES];
 };
 
@@ -68,8 +70,17 @@ static size_t read_bytes(const struct go_memory *mem, raddr_t addr, void *buf,
 	return n;
 }
 
-size_t go_memory_scan(struct go_memory *mem, raddr_t addr, void *buf,
-		      size_t len)
+void go_memory_trace(struct go_memory *mem,
+		     void (*seen)(void *arg, raddr_t addr, const void *bytes,
+				  size_t len),
+		     void *arg)
+{
+	mem->seen = seen;
+	mem->seen_arg = arg;
+}
+
+static size_t read_past_cache(struct go_memory *mem, raddr_t addr, void *buf,
+			      size_t len)
 {
 	if (!mem->process)
 		return read_bytes(mem, addr, buf, len);
@@ -81,6 +92,16 @@ size_t go_memory_scan(struct go_memory *mem, raddr_t addr, void *buf,
 		return 0;
 	}
 	return (size_t)n;
+}
+
+size_t go_memory_scan(struct go_memory *mem, raddr_t addr, void *buf,
+		      size_t len)
+{
+	size_t n = read_past_cache(mem, addr, buf, len);
+
+	if (mem->seen)
+		mem->seen(mem->seen_arg, addr, buf, n);
+	return n;
 }
 
 // A page is there as a whole or not at all, so a slot is never half good.
@@ -100,20 +121,18 @@ static const struct page *fetch(struct go_memory *mem, raddr_t addr)
 		mem->pages[slot] = page;
 	}
 	page->addr = 1;
-	if (go_memory_scan(mem, addr, page->data, sizeof(page->data)) !=
+	if (read_past_cache(mem, addr, page->data, sizeof(page->data)) !=
 	    sizeof(page->data))
 		return NULL;
 	page->addr = addr;
 	return page;
 }
 
-size_t go_memory_read_some(struct go_memory *mem, raddr_t addr, void *buf,
-			   size_t len)
+static size_t read_cached(struct go_memory *mem, raddr_t addr, void *buf,
+			  size_t len)
 {
 	size_t done = 0;
 
-	if (!mem->process)
-		return read_bytes(mem, addr, buf, len);
 	while (done < len) {
 		raddr_t at = addr + done;
 		size_t offset = at % GO_MEMORY_PAGE;
@@ -132,6 +151,17 @@ size_t go_memory_read_some(struct go_memory *mem, raddr_t addr, void *buf,
 		done += n;
 	}
 	return done;
+}
+
+size_t go_memory_read_some(struct go_memory *mem, raddr_t addr, void *buf,
+			   size_t len)
+{
+	size_t n = mem->process ? read_cached(mem, addr, buf, len)
+				: read_bytes(mem, addr, buf, len);
+
+	if (mem->seen)
+		mem->seen(mem->seen_arg, addr, buf, n);
+	return n;
 }
 
 bool go_memory_read(struct go_memory *mem, raddr_t addr, void *buf, size_t len)

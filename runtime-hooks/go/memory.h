@@ -47,6 +47,15 @@ size_t go_memory_read_some(struct go_memory *mem, raddr_t addr, void *buf,
 size_t go_memory_scan(struct go_memory *mem, raddr_t addr, void *buf,
 		      size_t len) __attribute__((warn_unused_result));
 
+/**
+ * Call @seen for what is read from now on, also by scans: to record what a
+ * program's tables must hold for a question to be answered. NULL: no more.
+ */
+void go_memory_trace(struct go_memory *mem,
+		     void (*seen)(void *arg, raddr_t addr, const void *bytes,
+				  size_t len),
+		     void *arg);
+
 static inline bool go_memory_u32(struct go_memory *mem, raddr_t addr,
 				 uint32_t *ret)
 {

@@ -18,13 +18,6 @@
 /* Of the executable's file; a `--all` run asks this of each process. */
 #define SEARCH_BYTES (8u << 20)
 
-struct mark {
-	const char *bytes;
-	size_t len;
-};
-
-#define MARK(s) { s, sizeof(s) - 1 }
-
 enum mark_kind {
 	MARK_UPX,
 	MARK_GCCGO,
@@ -34,18 +27,54 @@ enum mark_kind {
 	MARK_KINDS
 };
 
+struct mark {
+	enum mark_kind kind;
+	const char *backwards; /* so that we do not bear them ourselves */
+	size_t len;
+	size_t within; /* bytes of the file that are searched */
+};
+
+#define MARK(kind, s, within) { kind, s, sizeof(s) - 1, within }
+
 /*
- * UPX: its loader header's magic. gccgo: a symbol of libgo. TinyGo: the symbol
- * of its goroutine start, or its name in paths. Go: the pcHeader's magic with
+ * UPX: its loader header's magic. gccgo: paths of its library's sources, and a
+ * symbol of each program. TinyGo: likewise. Old Go: the pcHeader's magic with
  * the two zeros, quantum 1 and pointer size 8 that follow it.
  */
-static const struct mark marks[MARK_KINDS] = {
-	[MARK_UPX] = MARK("UPX!"),
-	[MARK_GCCGO] = MARK("__go_init_main"),
-	[MARK_TINYGO] = MARK("tinygo"),
-	[MARK_GO_OLD] = MARK("\xfb\xff\xff\xff\0\0\1\10"),
-	[MARK_GO] = MARK(GO_BUILDINFO_MAGIC),
+static const struct mark marks[] = {
+	MARK(MARK_UPX, "!XPU", 4096),
+	MARK(MARK_GCCGO, "/ogbil/", SEARCH_BYTES),
+	MARK(MARK_GCCGO, "niam_tini_og__", SEARCH_BYTES),
+	MARK(MARK_TINYGO, "/crs/ogynit/", SEARCH_BYTES),
+	MARK(MARK_TINYGO, "_ogynit", SEARCH_BYTES),
+	MARK(MARK_GO_OLD, "\10\1\0\0\xff\xff\xff\xfb", SEARCH_BYTES),
 };
+
+static bool bears(const uint8_t *bytes, size_t len, const struct mark *mark)
+{
+	char text[16];
+
+	for (size_t i = 0; i < mark->len; i++)
+		text[i] = mark->backwards[mark->len - 1 - i];
+	if (len > mark->within)
+		len = mark->within;
+	return memmem(bytes, len, text, mark->len) != NULL;
+}
+
+/* A whole block, not just the magic: programs that read others hold that. */
+static bool has_buildinfo(const uint8_t *bytes, size_t len)
+{
+	char version[GO_VERSION_MAX];
+	uint64_t pointer;
+
+	for (size_t at = 0; at + GO_BUILDINFO_HEAD <= len; at += 16)
+		if (bytes[at] == 0xff &&
+		    go_buildinfo_parse(bytes + at, len - at, version,
+				       &pointer) &&
+		    (version[0] || pointer))
+			return true;
+	return false;
+}
 
 static size_t read_exe(int fd, uint8_t *buf, size_t size)
 {
@@ -156,8 +185,9 @@ struct error *image_refuse(const struct process *p,
 	err = refuse_header(p, elf_parse(buf, len, &head), &head, st.st_size);
 	if (err)
 		return err;
-	for (size_t i = 0; i < MARK_KINDS; i++)
-		seen[i] = memmem(buf, len, marks[i].bytes, marks[i].len);
+	for (size_t i = 0; i < sizeof(marks) / sizeof(marks[0]); i++)
+		seen[marks[i].kind] |= bears(buf, len, &marks[i]);
+	seen[MARK_GO] = has_buildinfo(buf, len);
 	seen[MARK_GCCGO] |= maps_libgo(maps);
 	return refuse_marks(p, seen);
 }
