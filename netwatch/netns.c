@@ -327,36 +327,37 @@ struct error *netns_enumerate(struct arena *arena, struct netns_list *ret,
 	return NULL;
 }
 
-static bool is_namespace(int fd, uint64_t inode)
+/* Open @path if it is the namespace @inode. Returns: an fd or -errno. */
+static int open_if(const char *path, uint64_t inode)
 {
-	return fd >= 0 && netns_inode(fd) == inode;
+	// not blocking: what was a namespace may be a FIFO by now
+	int fd = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+
+	if (fd < 0)
+		return -errno;
+	if (netns_inode(fd) == inode)
+		return fd;
+	close(fd);
+	return -ENOENT;
 }
 
 struct error *netns_open_ref(const struct netns_ref *ref, int *fd_ret)
 {
 	char path[64];
-	int fd = -1;
+	int fd = -ENOENT;
 
 	if (ref->name && ref->name[0] == '/')
-		fd = open(ref->name, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
-	if (is_namespace(fd, ref->inode)) {
-		*fd_ret = fd;
-		return NULL;
+		fd = open_if(ref->name, ref->inode);
+	if (fd < 0 && ref->pid > 0) {
+		snprintf(path, sizeof(path), "/proc/%d/ns/net", ref->pid);
+		fd = open_if(path, ref->inode);
 	}
-	if (fd >= 0)
-		close(fd);
-	snprintf(path, sizeof(path), "/proc/%d/ns/net", ref->pid);
-	fd = ref->pid > 0 ? open(path, O_RDONLY | O_CLOEXEC) : -1;
-	if (is_namespace(fd, ref->inode)) {
-		*fd_ret = fd;
-		return NULL;
-	}
-	int errnum = fd < 0 ? errno : ENOENT;
-	if (fd >= 0)
-		close(fd);
-	if (errnum == EACCES || errnum == EPERM)
-		return error_os(errnum, "cannot open the network namespace %s",
+	if (fd == -EACCES || fd == -EPERM)
+		return error_os(-fd, "cannot open the network namespace %s",
 				ref->name);
-	return error_new(ERROR_GONE, "the network namespace %s is gone",
-			 ref->name);
+	if (fd < 0)
+		return error_new(ERROR_GONE, "the network namespace %s is gone",
+				 ref->name);
+	*fd_ret = fd;
+	return NULL;
 }

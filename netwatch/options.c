@@ -197,7 +197,6 @@ static void probe_tcp(int dup, struct socket_probe *ret)
 {
 	socklen_t len = sizeof(ret->info);
 
-	ret->inode = fd_inode(dup);
 	get_cookie(dup, &ret->cookie);
 	if (getsockopt(dup, IPPROTO_TCP, TCP_INFO, ret->info, &len) == 0) {
 		ret->info_len = len;
@@ -219,6 +218,7 @@ int socket_probe(const struct process *p, int fd, struct socket_probe *ret)
 		return dup;
 	memset(ret, 0, sizeof(*ret));
 	ret->netns_fd = -1;
+	ret->inode = fd_inode(dup);
 	ret->kind = probe_kind(dup, &ret->is_mptcp);
 	if (ret->kind == SOCKET_TCP)
 		probe_tcp(dup, ret);

@@ -45,9 +45,10 @@ enum socket_kind socket_kind_by_name(const struct process *p, int fd);
 
 /** A socket as its own duplicate tells it. */
 struct socket_probe {
-	enum socket_kind kind; /* if not SOCKET_TCP, nothing else is set */
+	uint64_t inode;	       /* of whatever file it is */
+	enum socket_kind kind; /* unless SOCKET_TCP, the rest is not set */
 	bool is_mptcp;
-	uint64_t inode, cookie;
+	uint64_t cookie;
 	uint64_t netns;	 /* 0 when the kernel refused */
 	int netns_fd;	 /* -1 then; the caller closes it */
 	int netns_error; /* errno of that refusal */

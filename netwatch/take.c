@@ -221,14 +221,27 @@ static struct error *look_up(struct taking *t, struct socket_probe *probe)
 	return err;
 }
 
+static bool is_still(const struct process *p, const struct socket_fd *fd)
+{
+	struct process_fd now;
+	char text[64];
+	AUTO_ERROR struct error *err = process_fd_link(p, fd->fd, &now, text,
+						       sizeof(text));
+
+	return !err && now.kind == PROCESS_FD_SOCKET && now.inode == fd->inode;
+}
+
 /* @fd is not in the dump: not TCP, not connected, elsewhere, or new. */
 static struct error *resolve(struct taking *t, const struct socket_fd *fd)
 {
 	struct socket_probe probe;
 	enum socket_kind kind = socket_kind_by_name(t->nw->p, fd->fd);
 
-	if (kind == SOCKET_NOT_TCP)
+	if (kind == SOCKET_NOT_TCP) {
+		if (!is_still(t->nw->p, fd))
+			t->gone++;
 		return NULL;
+	}
 	int rc = socket_probe(t->nw->p, fd->fd, &probe);
 	if (rc == -EBADF || rc == -ESRCH) {
 		t->gone++;
@@ -238,13 +251,13 @@ static struct error *resolve(struct taking *t, const struct socket_fd *fd)
 		t->denied++;
 		return NULL;
 	}
-	if (probe.kind == SOCKET_NOT_TCP)
-		return NULL;
 	struct error *err = NULL;
-	if (probe.kind == SOCKET_UNKNOWN)
-		t->denied++;
-	else if (probe.inode != fd->inode)
+	if (probe.inode != fd->inode)
 		t->gone++; // closed, and the number used again
+	else if (probe.kind == SOCKET_UNKNOWN)
+		t->denied++;
+	else if (probe.kind == SOCKET_NOT_TCP)
+		return NULL;
 	else if (probe.state == TCP_STATE_CLOSE)
 		err = add_unlisted(t, &probe);
 	else
