@@ -34,28 +34,38 @@ void judge_say(struct judge *j, enum evidence_kind kind, int64_t at_wall_ms,
 	};
 }
 
+/* Kernels before 4.2, or one sample: the ages are all there is. */
+static void say_ages(struct judge *j)
+{
+	const struct tcp_info_fields *a = &j->s->first.info;
+	const struct tcp_info_fields *b = &j->cur->info;
+	int64_t at = j->cur->at_wall_ms;
+
+	if (j->two && judge_knows(&j->s->first, TCP_INFO_BYTES) &&
+	    judge_knows(j->cur, TCP_INFO_BYTES) &&
+	    b->bytes_received > a->bytes_received)
+		judge_say(j, EVIDENCE_SEGMENTS, at,
+			  "data arrives: %llu -> %llu bytes over %s",
+			  (unsigned long long)a->bytes_received,
+			  (unsigned long long)b->bytes_received,
+			  judge_span(j->elapsed_ms).text);
+	if (judge_knows(j->cur, TCP_INFO_BASE))
+		judge_say(j, j->two ? EVIDENCE_SEGMENTS : EVIDENCE_IDLE, at,
+			  "the last data or ack came %s ago (%s)",
+			  judge_span(judge_quiet_ms(j->cur)).text,
+			  j->two ? "this kernel does not count segments"
+				 : "one sample");
+}
+
 void judge_say_segments(struct judge *j)
 {
 	const struct tcp_info_fields *a = &j->s->first.info;
 	const struct tcp_info_fields *b = &j->cur->info;
 	int64_t at = j->cur->at_wall_ms;
 
-	if (!j->two) {
-		if (judge_knows(j->cur, TCP_INFO_BASE))
-			judge_say(
-				j, EVIDENCE_IDLE, at,
-				"the last data or ack came %s ago (one sample)",
-				judge_span(judge_quiet_ms(j->cur)).text);
-		return;
-	}
-	if (!judge_knows(&j->s->first, TCP_INFO_SEGS) ||
+	if (!j->two || !judge_knows(&j->s->first, TCP_INFO_SEGS) ||
 	    !judge_knows(&j->s->second, TCP_INFO_SEGS)) {
-		if (judge_knows(j->cur, TCP_INFO_BASE))
-			judge_say(
-				j, EVIDENCE_SEGMENTS, at,
-				"the last data or ack came %s ago (this kernel "
-				"does not count segments)",
-				judge_span(judge_quiet_ms(j->cur)).text);
+		say_ages(j);
 		return;
 	}
 	if (j->moved == MOVED_YES)

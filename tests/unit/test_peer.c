@@ -406,6 +406,45 @@ static void test_no_namespace_stays_open_after_a_look(void **state UNUSED)
 	lab_close(&c);
 }
 
+/* @n suspects to one server, looked at in one call; in microseconds. */
+static int64_t time_look(struct conn *c, enum peer_lookup want)
+{
+	enum { N = 1000 };
+	static struct tcp_socket *v[N];
+	static struct net_facts facts[N];
+	struct looked l = lab_look('a', &c->s);
+
+	for (int i = 0; i < N; i++)
+		v[i] = &c->s;
+	int64_t from = clock_mono_ns();
+	assert_ok(peer_examine(l.peer, v, N, l.arena, facts));
+	int64_t took = (clock_mono_ns() - from) / 1000;
+	for (int i = 0; i < N; i++)
+		assert_int_equal(facts[i].peer.lookup, want);
+	looked_end(&l);
+	return took;
+}
+
+static void test_thousand_suspects_are_cheap(void **state UNUSED)
+{
+	lab_routed();
+	struct conn c = lab_tcp('a', 'b', "10.2.0.1", 7001);
+	int64_t found = time_look(&c, PEER_FOUND);
+	lab_vanish(c.server);
+	int64_t absent = time_look(&c, PEER_ABSENT);
+	close(c.client);
+	close(c.listener);
+	nft("r", "table ip t { chain c { type nat hook postrouting priority "
+		 "100; oifname tob masquerade; }; }");
+	c = lab_tcp('a', 'b', "10.2.0.1", 7001);
+	int64_t nat = time_look(&c, PEER_FOUND);
+	lab_close(&c);
+	print_message("peer, 1000 suspects behind a router: found %lld us, "
+		      "absent %lld us, found through NAT %lld us\n",
+		      (long long)found, (long long)absent, (long long)nat);
+	assert_true(found < 500000 && absent < 500000 && nat < 500000);
+}
+
 #define LAB(f) cmocka_unit_test_teardown(f, lab_teardown)
 
 int main(void)
@@ -428,6 +467,7 @@ int main(void)
 		LAB(test_peer_killed_by_ss_is_absent),
 		LAB(test_peer_that_closed_is_found_in_its_state),
 		LAB(test_no_namespace_stays_open_after_a_look),
+		LAB(test_thousand_suspects_are_cheap),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, lab_teardown);
