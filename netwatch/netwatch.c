@@ -265,7 +265,9 @@ static struct error *resample_one(struct netwatch *nw, struct tcp_socket *s)
 	struct space *space = netwatch_find_space(nw, s->netns);
 	struct error *err = NULL;
 
-	s->second_state = TCP_SAMPLE_FAILED;
+	// in no table, so there is nothing to ask for
+	s->second_state = s->first.state == TCP_STATE_CLOSE ? TCP_NOT_SAMPLED
+							    : TCP_SAMPLE_FAILED;
 	if (space && space->diag)
 		err = sockdiag_resample(space->diag, s);
 	if (!err || error_code(err) == ERROR_NOMEM)

@@ -73,7 +73,10 @@ struct error *net_replay_snapshot(const struct net_replay *replay,
 struct error *net_replay_facts(const struct net_replay *replay,
 			       struct tcp_socket *s, struct arena *arena,
 			       struct net_facts *facts);
-/** Second sample of @s; NOT_SAMPLED when there is none in the recording. */
+/**
+ * Second sample of @s; NOT_SAMPLED when there is none in the recording (it was
+ * not asked for, or the kernel refused).
+ */
 void net_replay_resample(const struct net_replay *replay, struct tcp_socket *s);
 
 struct json_t;

@@ -87,10 +87,10 @@ static void test_netlink_socket_sees_the_other_namespace(void **state UNUSED)
 {
 	AUTO_CLOSE int fd = new_netns();
 	struct sockdiag *here = NULL, *there = NULL;
-	struct pair p = make_pair(PLAIN4);
-	uint64_t inode = truth_of(p.client).inode;
 
 	NEEDS("CAP_SYS_ADMIN", fd >= 0);
+	struct pair p = make_pair(PLAIN4);
+	uint64_t inode = truth_of(p.client).inode;
 	assert_ok(sockdiag_open(-1, NULL, &here));
 	assert_ok(sockdiag_open(fd, NULL, &there));
 	assert_int_equal(sockdiag_netns(there), netns_inode(fd));

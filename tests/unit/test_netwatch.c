@@ -112,10 +112,11 @@ static struct error *make_pair_inside(void *arg)
 static void test_socket_in_another_namespace_is_seen_there(void **state UNUSED)
 {
 	AUTO_CLOSE int ns = new_netns();
-	struct pair p, q = make_pair(PLAIN4);
+	struct pair p, q;
 	struct look l;
 
 	NEEDS("CAP_SYS_ADMIN", ns >= 0);
+	q = make_pair(PLAIN4);
 	assert_ok(netns_run(ns, make_pair_inside, &p));
 	look_open(&l, NULL);
 	look_take(&l);
@@ -180,10 +181,11 @@ static int take_as_nobody(void *arg)
 
 static void test_denied_target_is_gaps_and_not_a_clean_table(void **state UNUSED)
 {
-	struct pair p = make_pair(PLAIN4);
+	struct pair p;
 	struct look l;
 
 	NEEDS("root", geteuid() == 0);
+	p = make_pair(PLAIN4);
 	look_open(&l, NULL);
 	in_child(take_as_nobody, &l);
 	look_close(&l);
