@@ -275,6 +275,23 @@ static void test_listener_is_found_by_its_local_endpoint(void **state)
 	}
 }
 
+/* The kernel adds an address' route a little later, on a work queue. */
+static void wait_for_route(const struct sockaddr_in6 *to)
+{
+	struct sockaddr_in6 at = *to;
+	int fd = socket(AF_INET6, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	bool reached = false;
+
+	at.sin6_port = htons(9); // a UDP connect() sends nothing
+	for (int i = 0; i < 200 && !reached; i++) {
+		reached = !connect(fd, (void *)&at, sizeof(at));
+		if (!reached)
+			usleep(10000);
+	}
+	close(fd);
+	assert_true(reached);
+}
+
 static void test_link_local_connection_is_found_by_its_interface(void **state)
 {
 	NEEDS("root", geteuid() == 0);
@@ -287,6 +304,7 @@ static void test_link_local_connection_is_found_by_its_interface(void **state)
 
 	inet_pton(AF_INET6, "fe80::77", &at.sin6_addr);
 	memcpy(&where, &at, sizeof(at));
+	wait_for_route(&at);
 	struct pair p = connect_pair(&where);
 	struct truth t = truth_of(p.client);
 	assert_int_equal(t.local.scope, at.sin6_scope_id);
