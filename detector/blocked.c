@@ -13,8 +13,8 @@ enum task_motion task_motion(const struct task *task,
 	 * Go sets waitsince at a GC and clears it when the goroutine runs: an
 	 * unset one that is set later is no motion, all other changes are.
 	 */
-	int64_t a = mark->wait_since_mono_ns, b = task->wait_since_mono_ns;
-	if (a && b && a != b)
+	if (task->wait_since_mono_ns &&
+	    task->wait_since_mono_ns != mark->wait_since_mono_ns)
 		return MOTION_MOVED;
 	return MOTION_STILL;
 }

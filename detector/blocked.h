@@ -10,7 +10,7 @@
 #include "netwatch/socket.h"
 #include "runtime-hooks/task.h"
 
-/** Where a task was in the first look, kept when that snapshot is gone. */
+/** Where a task was in the second look, kept when that snapshot is gone. */
 struct task_mark {
 	uint64_t id;
 	raddr_t handle, sp, pc;
@@ -23,11 +23,11 @@ enum task_motion {
 	MOTION_UNKNOWN, /* there was one look only */
 	MOTION_STILL,	/* same place, same wait in both */
 	MOTION_MOVED,	/* ran in between: not stuck */
-	MOTION_NEW,	/* was not there, or not readable, in the first look */
+	MOTION_NEW,	/* could not be read whole in the second look */
 };
 
 /**
- * Compare @task with its mark in another look.
+ * Compare @task, of the first look, with its @mark of the second.
  *
  * Still means: same record, stack pointer, pc and state, and the runtime's own
  * mark of the wait's begin did not change.
