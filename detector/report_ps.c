@@ -15,10 +15,10 @@ enum { COL_ID, COL_WAIT, COL_BLOCKED, COL_ON, COL_AT, COL_START };
 
 static const struct table_column columns[] = {
 	[COL_ID] = { .title = "ID", .right = true },
-	[COL_WAIT] = { .title = "WAIT", .min = 12 },
-	[COL_BLOCKED] = { .title = "BLOCKED" },
-	[COL_ON] = { .title = "ON", .min = 18 },
-	[COL_AT] = { .title = "AT", .min = 16 },
+	[COL_WAIT] = { .title = "WAIT", .min = 8 },
+	[COL_BLOCKED] = { .title = "BLOCKED", .min = 8 },
+	[COL_ON] = { .title = "ON", .min = 10 },
+	[COL_AT] = { .title = "AT", .min = 10 },
 	[COL_START] = { .title = "CREATED BY", .min = 20, .drop = 1 },
 };
 

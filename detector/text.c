@@ -203,7 +203,10 @@ void text_wrap_from(struct text *t, int indent, const char *s)
 	for (;;) {
 		size_t n = line_bytes(p, t->width - indent);
 
-		fprintf(t->out, "%.*s\n", (int)n, p);
+		size_t end = n;
+		while (end && p[end - 1] == ' ')
+			end--;
+		fprintf(t->out, "%.*s\n", (int)end, p);
 		p += n;
 		p += strspn(p, " ");
 		if (!*p)
