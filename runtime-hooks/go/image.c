@@ -17,6 +17,7 @@
 /* An execve(2) or a loader at work is given this long. */
 #define RETRIES 4
 #define RETRY_NS 5000000
+#define YOUNG_MS 2000
 
 /* Anonymous mappings that are asked for an ELF header (packed programs). */
 #define MAX_ANONYMOUS 64
@@ -213,7 +214,7 @@ static struct error *describe(struct go_image *image)
 		image->n_runtimes > 1
 			? "; several Go runtimes in one process, one is read"
 			: "",
-		m->tab.gofunc || m->tab.version == GO_PCLNTAB_116
+		m->tab.gofunc || m->tab.version == GO_PCLNTAB_116 || !m->inlines
 			? ""
 			: "; inline trees not found: inlined calls are missing",
 		m->public.types ? "" : "; type names not found",
@@ -265,7 +266,28 @@ struct error *image_settle(struct go_image *image)
 	return describe(image);
 }
 
-/* One look. *ret is NULL and no error when there is no Go in it (yet). */
+static bool is_young(const struct process *p)
+{
+	return clock_wall_ms() - p->start_wall_ms < YOUNG_MS;
+}
+
+/* Has the address space become another one, by execve(2) or a loader? */
+static bool has_changed(const struct process *p, struct arena *arena,
+			const struct process_maps *old)
+{
+	struct process_maps maps;
+	struct error *err = process_maps(p, arena, &maps);
+
+	if (err) {
+		error_free(err);
+		return false;
+	}
+	return maps.n != old->n ||
+	       (maps.n && (maps.v[0].start != old->v[0].start ||
+			   maps.v[0].inode != old->v[0].inode));
+}
+
+/* One look. *ret is NULL and no error when there may be Go in it soon. */
 static struct error *try_create(const struct process *p, bool last,
 				struct go_image **ret)
 {
@@ -284,8 +306,11 @@ static struct error *try_create(const struct process *p, bool last,
 		err = image_search(image);
 	if (err)
 		return err;
+	if (!image->n_modules && !last &&
+	    (is_young(p) || has_changed(p, arena, &maps)))
+		return NULL;
 	if (!image->n_modules)
-		return last ? image_refuse(p, &maps, image) : NULL;
+		return image_refuse(p, &maps, image);
 	err = image_settle(image);
 	if (err)
 		return err;
@@ -299,11 +324,9 @@ struct error *go_image_create(const struct process *p, struct go_image **ret)
 	struct go_image *image = NULL;
 
 	// A program that is being started has its tables in place only after
-	// the loader has relocated them; look again for a moment.
+	// the loader has relocated them: look again for a moment.
 	for (int i = 0; !image; i++) {
-		bool young = clock_wall_ms() - p->start_wall_ms < 2000;
-		bool last = i == RETRIES || !young;
-		struct error *err = try_create(p, last, &image);
+		struct error *err = try_create(p, i == RETRIES, &image);
 
 		if (err)
 			return err;

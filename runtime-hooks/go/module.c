@@ -26,10 +26,12 @@ enum {
 
 /* The pcHeader is 64 or 72 bytes, and the name table follows it. */
 #define MAX_HEADER_GAP 4096
-#define MAX_TABLE (1ull << 32)
+#define MAX_TABLE (1ull << 30)
 
 /* How many functions are asked about a candidate for gofunc. */
 #define GOFUNC_SAMPLES 60
+#define GOFUNC_ENOUGH 10
+#define GOFUNC_WORDS 52 /* of moduledata: it was at 38, 40, 43 */
 #define TYPE_SAMPLES 48
 
 static bool slice_ok(const uint64_t *w)
@@ -186,25 +188,46 @@ static bool in_object(const struct module *m, uint64_t addr)
 	return false;
 }
 
-void module_find_gofunc(struct module *m)
+/*
+ * Try all words for gofunc on about @n functions. Returns the largest number of
+ * functions that had an inline tree; sets gofunc when one word fits best.
+ */
+static size_t try_gofunc(struct module *m, size_t n)
 {
-	size_t best = 0;
+	size_t best = 0, most = 0;
 
-	if (m->tab.version == GO_PCLNTAB_116)
-		return;
-	for (size_t i = W_MOVING; i < 52 && i < m->n_words; i++) {
+	m->tab.gofunc = 0;
+	for (size_t i = W_MOVING; i < GOFUNC_WORDS && i < m->n_words; i++) {
 		size_t seen, fit;
 
 		if (!in_object(m, m->words[i]))
 			continue;
-		fit = pclntab_try_gofunc(&m->tab, m->words[i], GOFUNC_SAMPLES,
-					 &seen);
-		// All but a few must fit, and a few must exist.
-		if (seen < 4 || fit * 10 < seen * 9 || fit <= best)
+		fit = pclntab_try_gofunc(&m->tab, m->words[i], n, &seen);
+		if (seen > most)
+			most = seen;
+		if (!seen)
+			break; // says nothing about any other word either
+		// All but a few must fit.
+		if (fit * 10 < seen * 9 || fit < best)
 			continue;
+		m->tab.gofunc = fit > best ? m->words[i] : 0; // not: a tie
 		best = fit;
-		m->tab.gofunc = m->words[i];
 	}
+	return most;
+}
+
+void module_find_gofunc(struct module *m)
+{
+	size_t seen;
+
+	m->inlines = true;
+	if (m->tab.version == GO_PCLNTAB_116)
+		return;
+	seen = try_gofunc(m, GOFUNC_SAMPLES);
+	// Programs built without optimization have few trees, or none.
+	if (seen < GOFUNC_ENOUGH)
+		seen = try_gofunc(m, m->tab.nfunc);
+	m->inlines = seen != 0;
 	m->public.gofunc = m->tab.gofunc;
 }
 

@@ -39,6 +39,7 @@ struct module {
 	struct module_object *object; /* NULL: unknown */
 	uint64_t words[MODULE_WORDS];
 	size_t n_words;	 /* read; at least MODULE_FIXED_WORDS */
+	bool inlines;	 /* there are inline trees */
 	bool long_names; /* type names with two length bytes (1.16) */
 };
 
@@ -60,7 +61,7 @@ bool module_read(struct go_memory *mem, raddr_t addr, struct module *ret);
 /** Does word @i of @m, seen as a pointer, equal @addr in the tail? */
 bool module_links_to(const struct module *m, raddr_t addr);
 
-/** Find gofunc; leaves 0 when no word fits, or none is needed (1.16). */
+/** Find gofunc; leaves 0 when no word fits, or none is needed. */
 void module_find_gofunc(struct module *m);
 /** Find types and etypes; leaves 0 when no word fits. */
 void module_find_types(struct module *m);

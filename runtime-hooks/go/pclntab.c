@@ -8,7 +8,9 @@
 #define FUNCDATA_INLINE_TREE 3
 
 /* A pc-value table of one function; the longest ones are generated code's. */
-#define MAX_STEPS 4000000
+#define MAX_STEPS (1u << 20)
+/* The largest programs have some 50 MB of names. */
+#define MAX_NAMES_SEARCHED (256ull << 20)
 
 bool pclntab_version(uint32_t magic, enum go_pclntab_version *ret)
 {
@@ -155,7 +157,7 @@ int64_t pclntab_name_offset(const struct pclntab *tab, const char *name)
 
 	if (len >= sizeof(buf))
 		return -1;
-	while (at < tab->names_len) {
+	while (at < tab->names_len && at < MAX_NAMES_SEARCHED) {
 		uint64_t left = tab->names_len - at;
 		size_t want = left < sizeof(buf) ? left : sizeof(buf);
 		size_t got = go_memory_scan(tab->mem, tab->names + at, buf,

@@ -174,9 +174,10 @@ struct error *image_refuse(const struct process *p,
 
 	if (!buf)
 		return &error_nomem;
-	if (fd < 0 || fstat(fd, &st) < 0 || !maps->n || !process_alive(p))
-		return process_error(p, errno ? errno : ESRCH,
-				     "the executable of");
+	if (fd < 0 || fstat(fd, &st) < 0)
+		return process_error(p, errno, "the executable of");
+	if (!maps->n || !process_alive(p))
+		return process_error(p, ESRCH, "memory of");
 	// Maps that are there, and nothing in them that can be read.
 	if (!found->n_objects && go_memory_errno(found->mem))
 		return process_error(p, go_memory_errno(found->mem),

@@ -65,29 +65,39 @@ static inline bool gomem_segments(const uint8_t **p, size_t *left,
 	return true;
 }
 
+/* Copy the records, or only find out how far they reach (no bytes yet). */
+static inline void gomem_records(const uint8_t *p, size_t left,
+				 struct gomem *mem)
+{
+	uint64_t addr, n;
+
+	while (gomem_word(&p, &left, &addr) && gomem_word(&p, &left, &n)) {
+		uint64_t at = addr - mem->base;
+
+		if (n > left || at > GOMEM_SPAN || n > GOMEM_SPAN - at)
+			break;
+		if (mem->bytes)
+			memcpy(mem->bytes + at, p, n);
+		else if (at + n > mem->len)
+			mem->len = at + n;
+		p += n;
+		left -= n;
+	}
+}
+
 /** Free mem->bytes. Returns false when it is no such file, or out of memory. */
 static inline bool gomem_parse(const void *data, size_t len, struct gomem *mem)
 {
 	const uint8_t *p = data;
-	uint64_t addr, n;
 
 	memset(mem, 0, sizeof(*mem));
 	if (!gomem_segments(&p, &len, mem))
 		return false;
-	mem->bytes = calloc(1, GOMEM_SPAN);
+	gomem_records(p, len, mem);
+	mem->bytes = calloc(1, mem->len + 1);
 	if (!mem->bytes)
 		return false;
-	while (gomem_word(&p, &len, &addr) && gomem_word(&p, &len, &n)) {
-		uint64_t at = addr - mem->base;
-
-		if (n > len || at > GOMEM_SPAN || n > GOMEM_SPAN - at)
-			break;
-		memcpy(mem->bytes + at, p, n);
-		p += n;
-		len -= n;
-		if (at + n > mem->len)
-			mem->len = at + n;
-	}
+	gomem_records(p, len, mem);
 	return true;
 }
 

@@ -331,7 +331,7 @@ static void test_a_name_without_an_end_is_a_question_mark(void **state)
 	open_fixture(&fix, "go1.27.4");
 	m = &fix.image->modules[0];
 	memset(fix.mem.bytes + (m->tab.names - fix.mem.base), 'x',
-	       m->tab.names_len);
+	       m->tab.names_len); // followed by more tables in the record
 	assert_true(go_image_func(fix.image, 0x52a871, &func));
 	assert_string_equal(func.name, "?");
 	close_fixture(&fix);
