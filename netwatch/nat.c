@@ -3,12 +3,14 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <netinet/in.h>
 #include <linux/bpf.h>
+#include <linux/netfilter.h>
 #include <linux/netfilter/nf_conntrack_common.h>
 #include <linux/netfilter/nf_tables.h>
 #include <linux/netfilter/nf_tables_compat.h>
 #include <linux/netfilter/nfnetlink.h>
-#include <netinet/in.h>
+#include <linux/xfrm.h>
 #include <netlink/netfilter/ct.h>
 #include <netlink/netfilter/nfnl.h>
 #include <stdio.h>
@@ -153,7 +155,15 @@ static const char *const odd_expressions[] = {
 	"fwd", "dup", "tproxy", "queue", "synproxy", NULL,
 };
 
-static void look_at_expression(struct nat *nat, struct nlattr *elem)
+static void found_rewriter(struct nat *nat, uint8_t family, const char *what)
+{
+	nat->facts.rewriter = what;
+	if (family == NFPROTO_BRIDGE || family == NFPROTO_NETDEV)
+		nat->facts.bridge_rewriter = what;
+}
+
+static void look_at_expression(struct nat *nat, uint8_t family,
+			       struct nlattr *elem)
 {
 	struct nlattr *tb[NFTA_EXPR_MAX + 1] = { NULL };
 	struct nlattr *data[32] = { NULL };
@@ -165,22 +175,26 @@ static void look_at_expression(struct nat *nat, struct nlattr *elem)
 	if (attr_in(tb[NFTA_EXPR_NAME], nat_expressions))
 		nat->nat_rules = true;
 	else if (attr_in(tb[NFTA_EXPR_NAME], odd_expressions))
-		nat->facts.rewriter = "nftables rules that redirect, copy or "
-				      "queue packets";
+		found_rewriter(nat, family,
+			       "nftables rules that redirect, copy or "
+			       "queue packets");
 	else if (attr_is(tb[NFTA_EXPR_NAME], "payload") &&
 		 data[NFTA_PAYLOAD_SREG])
-		nat->facts.rewriter = "nftables rules that write to packets";
+		found_rewriter(nat, family,
+			       "nftables rules that write to packets");
 	if (!attr_is(tb[NFTA_EXPR_NAME], "target"))
 		return;
 	if (attr_in(data[NFTA_TARGET_NAME], nat_targets))
 		nat->nat_rules = true;
 	else if (!attr_in(data[NFTA_TARGET_NAME], plain_targets))
-		nat->facts.rewriter = "iptables rules that may change packets";
+		found_rewriter(nat, family,
+			       "iptables rules that may change packets");
 }
 
 static int on_rule(struct nlmsghdr *nlh, void *arg)
 {
 	struct nlattr *tb[NFTA_RULE_MAX + 1] = { NULL };
+	const struct nfgenmsg *nfg = nlmsg_data(nlh);
 	struct nlattr *elem;
 	int left;
 
@@ -189,7 +203,7 @@ static int on_rule(struct nlmsghdr *nlh, void *arg)
 	    !tb[NFTA_RULE_EXPRESSIONS])
 		return 0;
 	nla_for_each_nested(elem, tb[NFTA_RULE_EXPRESSIONS], left)
-		look_at_expression(arg, elem);
+		look_at_expression(arg, nfg->nfgen_family, elem);
 	return 0;
 }
 
@@ -211,6 +225,50 @@ static void look_at_rules(struct nat *nat)
 				    "CAP_NET_ADMIN is needed";
 	else if (err)
 		nat->facts.unseen = "firewall rules cannot be read";
+}
+
+/* --- IPsec --- */
+
+static int on_spd(struct nlmsghdr *nlh, void *arg)
+{
+	struct nlattr *tb[XFRMA_SPD_MAX + 1] = { NULL };
+	struct xfrmu_spdinfo info;
+
+	if (nlh->nlmsg_type != XFRM_MSG_NEWSPDINFO ||
+	    nlmsg_parse(nlh, sizeof(uint32_t), tb, XFRMA_SPD_MAX, NULL) < 0 ||
+	    !tb[XFRMA_SPD_INFO] ||
+	    nla_len(tb[XFRMA_SPD_INFO]) < (int)sizeof(info))
+		return -EBADMSG;
+	memcpy(&info, nla_data(tb[XFRMA_SPD_INFO]), sizeof(info));
+	*(bool *)arg = info.outcnt || info.fwdcnt || info.incnt;
+	return 0;
+}
+
+/* A policy may wrap the packet and send it elsewhere. */
+static void look_at_ipsec(struct nat *nat)
+{
+	struct nl_sock *sk;
+	uint32_t flags = 0;
+	bool any = false;
+
+	// A kernel without IPsec has no such protocol.
+	struct error *err = netns_netlink(nat->netns_fd, NETLINK_XFRM, &sk);
+	if (err) {
+		error_free(err);
+		return;
+	}
+	nlask_prepare(sk);
+	struct nl_msg *msg = nlmsg_alloc_simple(XFRM_MSG_GETSPDINFO, 0);
+	if (msg && nlmsg_append(msg, &flags, sizeof(flags), NLMSG_ALIGNTO)) {
+		nlmsg_free(msg);
+		msg = NULL;
+	}
+	int rc = nlask(sk, msg, on_spd, NULL, &any);
+	nl_socket_free(sk);
+	if (rc)
+		nat->facts.unseen = "IPsec policies cannot be read";
+	else if (any)
+		nat->facts.rewriter = "IPsec policies";
 }
 
 static const struct proc_view *look_once(struct nat *nat)
@@ -238,6 +296,7 @@ const struct nat_facts *nat_look(struct nat *nat)
 		f->tracking = true;
 		return f;
 	}
+	look_at_ipsec(nat);
 	look_at_rules(nat);
 	f->no_conntrack = v->ct_count < 0;
 	f->tracking = v->ct_count > 0 || nat->nat_rules || v->legacy_nat;

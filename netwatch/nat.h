@@ -33,6 +33,8 @@ struct nat_facts {
 	bool no_conntrack;
 	/** Rules that change packets without an entry that tells; or NULL. */
 	const char *rewriter;
+	/** The same, of frames on a bridge; or NULL. */
+	const char *bridge_rewriter;
 	/** Something could not be seen (permission); or NULL. */
 	const char *unseen;
 	/** Bridged packets pass the rules of this namespace too. */

@@ -276,6 +276,45 @@ static void answer(struct trace *tr, struct peer_facts *f)
 	}
 }
 
+/* More would be slow, and a hint is only a hint. */
+#define HINT_NAMESPACES 64
+
+static bool owns(struct peer *peer, struct peer_ns *ns,
+		 const struct endpoint *addr)
+{
+	return peer_ns_open(peer, ns) && rtnet_has_address(ns->rt, addr) == 1;
+}
+
+/*
+ * The way is not clear, but one namespace alone has the address: worth telling
+ * a person, never a proof.
+ */
+static void add_hint(struct trace *tr, const struct nat_tuple *tuple,
+		     struct peer_facts *f)
+{
+	struct peer *peer = tr->peer;
+	struct peer_ns *owner = NULL;
+	struct tcp_socket s;
+
+	if (peer->n_ns > HINT_NAMESPACES || endpoint_is_loopback(&tuple->dst))
+		return;
+	for (size_t i = 0; i < peer->n_ns; i++) {
+		if (!owns(peer, &peer->ns[i], &tuple->dst))
+			continue;
+		if (owner)
+			return;
+		owner = &peer->ns[i];
+	}
+	if (!owner)
+		return;
+	int r = peer_find_socket(peer, owner, tuple, true, &s);
+	if (r >= 0)
+		f->why = peer_text(peer,
+				   "%s (a hint, no proof: only %s has the "
+				   "address, and it has %s such connection)",
+				   f->why, owner->name, r ? "a" : "no");
+}
+
 static bool matters(enum tcp_state state)
 {
 	switch (state) {
@@ -321,9 +360,13 @@ static void look(struct peer *peer, const struct tcp_socket *s,
 	} else if (trace_run(&tr)) {
 		answer(&tr, f);
 	} else {
+		struct nat_tuple tuple = { endpoint_unmap(&s->local),
+					   endpoint_unmap(&s->remote) };
 		f->lookup = tr.end;
 		f->why = tr.why;
 		f->via = describe_way(&tr);
+		if (tr.end == PEER_AMBIGUOUS)
+			add_hint(&tr, &tuple, f);
 	}
 	f->times = 1;
 	f->at_wall_ms = f->first_wall_ms = clock_wall_ms();

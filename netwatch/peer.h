@@ -22,17 +22,21 @@
  * the way that could rewrite a packet without a conntrack entry that says how.
  * In each namespace passed: no NAT rules and no tracking where the tuple has no
  * entry; no nftables rule that writes to packets, queues, redirects or
- * duplicates; no traffic control or XDP program on a device used; no IPVS; no
- * routing rule by mark. One of these, or no permission to see them, makes it
- * PEER_AMBIGUOUS, with the reason. Where nothing else is known,
- * PEER_NOT_ON_HOST means that the path leaves this host or what we can see of
- * it.
+ * duplicates; no traffic control, BPF or XDP program on a device used; no IPVS,
+ * no IPsec policy; no routing rule by mark, port, user or TOS; one way only.
+ * One of these, or no permission to see them, makes it PEER_AMBIGUOUS, with the
+ * reason. PEER_NOT_ON_HOST means that the way leaves this host, or what we can
+ * see of it.
  *
  * Not followed (PEER_AMBIGUOUS or PEER_NOT_ON_HOST): macvlan, ipvlan, tunnels,
- * VLANs, bonds, VRFs, Open vSwitch, multipath routes. Not seen: a firewall that
- * only drops packets (so PEER_FOUND does not say that packets pass), programs
- * that a cgroup runs on packets, rewriting by code in the kernel that is none
- * of the above.
+ * VLANs, bonds, VRFs, Open vSwitch. Where the way is cut, and only one namespace
+ * has the address, `why` says as a hint what that one has.
+ *
+ * Not seen, so a limit of the proof: a TCP stack in user space behind an address
+ * that the kernel of its namespace owns as well; a connection that is being
+ * moved (checkpointed) at that moment; old ebtables; NFQUEUE in old iptables'
+ * filter table. And a firewall that only drops packets is not seen, so
+ * PEER_FOUND does not say that packets pass.
  */
 
 #include "base/error.h"

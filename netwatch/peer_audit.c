@@ -29,9 +29,10 @@ static bool is_loopback(const struct nat_tuple *t)
 	return endpoint_is_loopback(&t->src) && endpoint_is_loopback(&t->dst);
 }
 
-static const char *nat_flaw(struct peer *peer, const struct hop *h)
+/* What conntrack said, and what it means that it said nothing. */
+static const char *entry_flaw(struct peer *peer, const struct hop *h,
+			      const struct nat_facts *f)
 {
-	const struct nat_facts *f = nat_look(h->ns->nat);
 	const char *name = h->ns->name;
 
 	if (h->entry == HOP_DENIED)
@@ -39,22 +40,34 @@ static const char *nat_flaw(struct peer *peer, const struct hop *h)
 				 "the connection tracking of %s cannot be "
 				 "asked; CAP_NET_ADMIN is needed",
 				 name);
-	if (h->entry == HOP_NAT && !h->assured)
-		return peer_text(peer,
-				 "%s translates the addresses by an entry "
-				 "that has not seen both directions",
-				 name);
 	if (h->entry == HOP_NO_ENTRY && f->tracking)
 		return peer_text(peer,
 				 "%s tracks connections or does NAT, but has "
 				 "no entry for this one: it may be lost there",
 				 name);
-	if (f->rewriter)
-		return peer_text(peer, "%s has %s", name, f->rewriter);
-	// Without conntrack, nobody translates 127.0.0.1 to 127.0.0.1.
-	if (f->unseen && !(f->no_conntrack && is_loopback(&h->in)))
-		return peer_text(peer, "%s: %s", name, f->unseen);
+	// One that was made by a lone packet after the true one was lost.
+	if (h->entry != HOP_NO_ENTRY && !h->assured)
+		return peer_text(peer,
+				 "%s tracks this connection by an entry that "
+				 "has not seen both directions",
+				 name);
 	return NULL;
+}
+
+static const char *nat_flaw(struct peer *peer, const struct hop *h)
+{
+	const struct nat_facts *f = nat_look(h->ns->nat);
+	const char *rewriter = h->filtered ? f->rewriter : f->bridge_rewriter;
+	const char *why = NULL;
+
+	if (h->filtered)
+		why = entry_flaw(peer, h, f);
+	if (!why && rewriter)
+		why = peer_text(peer, "%s has %s", h->ns->name, rewriter);
+	// Without conntrack, nobody translates 127.0.0.1 to 127.0.0.1.
+	if (!why && f->unseen && !(f->no_conntrack && is_loopback(&h->in)))
+		why = peer_text(peer, "%s: %s", h->ns->name, f->unseen);
+	return why;
 }
 
 static const char *hop_flaw(struct peer *peer, struct hop *h)

@@ -77,7 +77,8 @@ enum hop_entry {
 /** One namespace that the packet passes. */
 struct hop {
 	struct peer_ns *ns;
-	bool bridged; /* only as a frame: no route, but bridge netfilter */
+	bool bridged;  /* only as a frame, without a route */
+	bool filtered; /* through the rules for packets, not frames alone */
 	struct nat_tuple in;
 	struct peer_route *route; /* NULL when bridged */
 	enum hop_entry entry;

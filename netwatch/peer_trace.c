@@ -41,7 +41,12 @@ static struct hop *add_hop(struct trace *tr, struct peer_ns *ns, bool bridged)
 	if (tr->n_hops == sizeof(tr->hops) / sizeof(tr->hops[0]))
 		return NULL;
 	struct hop *h = &tr->hops[tr->n_hops++];
-	*h = (struct hop){ .ns = ns, .bridged = bridged, .in = tr->tuple };
+	*h = (struct hop){
+		.ns = ns,
+		.bridged = bridged,
+		.filtered = !bridged,
+		.in = tr->tuple,
+	};
 	return h;
 }
 
@@ -267,16 +272,18 @@ static bool search_segment(struct segment *seg, int from_port)
 				seg->bridge->name, seg->ns->name));
 }
 
-/* Frames pass a namespace's firewall too when bridge netfilter is on. */
+/* Frames pass the rules for packets too when bridge netfilter is on. */
 static bool filter_bridge(struct trace *tr, struct peer_ns *ns)
 {
 	const struct nat_facts *f = nat_look(ns->nat);
-
-	if (tr->tuple.dst.family == AF_INET ? !f->bridge_ipv4 : !f->bridge_ipv6)
-		return true;
 	struct hop *h = add_hop(tr, ns, true);
+
 	if (!h)
 		return unsure(tr, "the way has too many hops");
+	h->filtered = tr->tuple.dst.family == AF_INET ? f->bridge_ipv4
+						      : f->bridge_ipv6;
+	if (!h->filtered)
+		return true;
 	translate(h);
 	if (h->entry != HOP_NAT)
 		return true;

