@@ -56,29 +56,28 @@ static bool dead_at(const struct go_sample *s, unsigned off)
 	       status == GO_DEADEXTRA;
 }
 
-/* Is startpc at @off: runtime.main's in one, an entry or 0 in all? */
-static bool fits_start(const struct go_layout *layout,
-		       const struct go_sample *samples, size_t n, unsigned off,
-		       raddr_t main_entry, size_t *main_ret)
+/*
+ * Is startpc at @off: a function's entry, or 0, in all, with the pc of a go
+ * statement two words before? Returns how many have both.
+ */
+static size_t fits_start(const struct go_layout *layout,
+			 const struct go_sample *samples, size_t n,
+			 unsigned off)
 {
 	const struct go_symbols *sym = layout->sym;
-	bool main_seen = false;
+	size_t both = 0;
 
 	for (size_t i = 0; i < n; i++) {
 		uint64_t start = go_word(samples[i].bytes + off);
 		uint64_t gopc = go_word(samples[i].bytes + off - 16);
 		struct go_func func;
 
-		if (start && !sym->is_entry(sym->arg, start))
-			return false;
-		if (gopc && !sym->func(sym->arg, gopc, &func))
-			return false;
-		if (start && start == main_entry && !main_seen) {
-			main_seen = true;
-			*main_ret = i;
-		}
+		if ((start && !sym->is_entry(sym->arg, start)) ||
+		    (gopc && !sym->func(sym->arg, gopc, &func)))
+			return 0;
+		both += start && gopc;
 	}
-	return main_seen;
+	return both;
 }
 
 static bool distinct_ids(const struct go_sample *samples, size_t n,
@@ -99,11 +98,14 @@ static bool distinct_ids(const struct go_sample *samples, size_t n,
 	return true;
 }
 
-/* Is atomicstatus at @off, by what it and its neighbours may hold? */
-static bool fits_status(const struct go_sample *samples, size_t n,
-			unsigned off, int64_t now)
+/*
+ * Is atomicstatus at @off, by what it and its neighbours may hold? Returns how
+ * many live goroutines there are then; 0: it is not.
+ */
+static size_t fits_status(const struct go_sample *samples, size_t n,
+			  unsigned off, int64_t now)
 {
-	size_t misfits = 0;
+	size_t misfits = 0, live = 0;
 
 	for (size_t i = 0; i < n; i++) {
 		const uint8_t *b = samples[i].bytes;
@@ -113,35 +115,49 @@ static bool fits_status(const struct go_sample *samples, size_t n,
 
 		if (!go_status_known(go_half(b + off)) || since < 0 ||
 		    since > now)
-			return false;
+			return 0;
 		if (dead_at(&samples[i], off) || !hi)
 			continue;
+		live++;
 		// stktopsp is a few words below the end of the stack, unless
 		// that is being moved just now
 		misfits += top > hi || hi - top > 4096;
 	}
-	return misfits <= n / 8 && distinct_ids(samples, n, off);
+	return misfits <= n / 8 && distinct_ids(samples, n, off) ? live : 0;
+}
+
+/* Whether the goroutine that runs runtime.main has the id 1; 0 if none does. */
+static size_t main_is_first(const struct go_sample *samples, size_t n,
+			    unsigned start, unsigned goid, raddr_t main_entry)
+{
+	for (size_t i = 0; i < n && main_entry; i++)
+		if (go_word(samples[i].bytes + start) == main_entry)
+			return go_word(samples[i].bytes + goid) == 1;
+	return 0;
 }
 
 static bool find_status(struct go_layout *l, const struct go_sample *samples,
-			size_t n, size_t main_index)
+			size_t n, raddr_t main_entry)
 {
 	int64_t now = clock_mono_ns();
-	bool found_main = false;
+	size_t best = 0;
 
 	for (unsigned off = STATUS_FROM; off <= STATUS_TO; off += 8) {
-		bool is_main = go_word(samples[main_index].bytes + off + 8) == 1;
+		size_t score = fits_status(samples, n, off, now);
 
-		if (!fits_status(samples, n, off, now))
+		if (!score)
 			continue;
 		l->g_status_candidates++;
-		// the main goroutine's id is 1: stronger than mere plausibility
-		if (l->g_status && (!is_main || found_main))
+		// the main goroutine's id is 1: stronger than plausibility
+		if (main_is_first(samples, n, l->g_startpc, off + 8,
+				  main_entry))
+			score += n;
+		if (score <= best)
 			continue;
+		best = score;
 		l->g_status = (uint16_t)off;
-		found_main = is_main;
 	}
-	return l->g_status;
+	return best;
 }
 
 /*
@@ -209,35 +225,33 @@ static void find_syscallsp(struct go_layout *l, const struct go_sample *samples,
 }
 
 static bool find_start(struct go_layout *l, const struct go_sample *samples,
-		       size_t n, size_t *main_ret)
+		       size_t n)
 {
-	struct go_func main_func;
+	size_t best = 0;
 
-	if (!l->sym->func_by_name(l->sym->arg, "runtime.main", &main_func))
-		return false;
 	for (unsigned off = START_FROM; off <= START_TO; off += 8) {
-		size_t at = 0;
+		size_t score = fits_start(l, samples, n, off);
 
-		if (!fits_start(l, samples, n, off, main_func.entry, &at))
+		if (!score)
 			continue;
 		l->g_start_candidates++;
-		if (l->g_startpc)
+		if (score <= best)
 			continue;
+		best = score;
 		l->g_startpc = (uint16_t)off;
-		*main_ret = at;
 	}
-	return l->g_startpc;
+	return best;
 }
 
 struct error *go_layout_fields(struct go_layout *l,
 			       const struct go_sample *samples, size_t n)
 {
-	size_t main_index = 0;
+	struct go_func main_func = {0}; // a library has none that runs
 
 	l->g_samples = (unsigned)n;
 	if (!n)
 		return error_new(ERROR_CORRUPT, "no goroutine could be read");
-	if (!find_start(l, samples, n, &main_index))
+	if (!find_start(l, samples, n))
 		return error_new(ERROR_CORRUPT,
 				 "layout of goroutines not found: no field "
 				 "holds their start functions");
@@ -245,7 +259,8 @@ struct error *go_layout_fields(struct go_layout *l,
 	l->g_waiting = (uint16_t)(l->g_startpc + 16);
 	l->g_labels = (uint16_t)(l->g_startpc + 48);
 	l->g_len = (uint16_t)(l->g_labels + 8);
-	if (!find_status(l, samples, n, main_index))
+	l->sym->func_by_name(l->sym->arg, "runtime.main", &main_func);
+	if (!find_status(l, samples, n, main_func.entry))
 		return error_new(ERROR_CORRUPT,
 				 "layout of goroutines not found: no field "
 				 "holds their status and id");
