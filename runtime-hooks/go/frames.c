@@ -18,11 +18,11 @@ struct pc_entry {
 	raddr_t pc;
 	const struct go_func *func; /* NULL: in no function */
 	struct module *module;
-	int64_t delta; /* frame size; -1 corrupt, -2 not asked yet */
-	uint32_t n;    /* logical frames; 0: not asked yet */
+	int64_t delta;	/* frame size; -1 corrupt, -2 not asked yet */
+	uint32_t n;	/* logical frames; 0: not asked yet */
 	uint8_t *roles; /* enum go_role of each */
 	const struct frame **frames;
-	const struct frame **flipped; /* with hidden inverted, or NULL */
+	const struct frame **flipped;	     /* with hidden inverted, or NULL */
 	const struct frame *creator, *start; /* NULL: not asked yet */
 };
 
@@ -126,9 +126,9 @@ static bool fill_func(struct go_image *image, const struct module *m,
 		.index = f->index,
 		.name = name,
 		.func_id = f->id,
-		.top_frame = f->flags & PCLNTAB_FLAG_TOP_FRAME ||
-			     (m->tab.version == GO_PCLNTAB_116 &&
-			      top_by_name(name)),
+		.top_frame =
+			f->flags & PCLNTAB_FLAG_TOP_FRAME ||
+			(m->tab.version == GO_PCLNTAB_116 && top_by_name(name)),
 		// cgocallback keeps both stacks valid for unwinding.
 		.sp_write = f->flags & PCLNTAB_FLAG_SP_WRITE &&
 			    go_role_of(name) != GO_ROLE_CGOCALLBACK,
@@ -136,8 +136,7 @@ static bool fill_func(struct go_image *image, const struct module *m,
 	return true;
 }
 
-static struct pc_entry *add_pc(struct go_image *image, raddr_t pc,
-			       uint64_t key)
+static struct pc_entry *add_pc(struct go_image *image, raddr_t pc, uint64_t key)
 {
 	struct intern *in = image->intern;
 	struct module *m = image_module(image, pc);
@@ -217,8 +216,8 @@ bool go_image_func_by_name(struct go_image *image, const char *name,
 	func = intern_get(&in->funcs_by_name, (uintptr_t)key);
 	if (!func) {
 		func = search_name(image, name);
-		if (!func || !intern_add(&in->funcs_by_name, (uintptr_t)key,
-					 func))
+		if (!func ||
+		    !intern_add(&in->funcs_by_name, (uintptr_t)key, func))
 			return false;
 	}
 	if (!func->name)
@@ -263,8 +262,8 @@ bool go_image_frame_size(struct go_image *image, raddr_t pc, bool is_return,
 static const char *printed_name(struct go_image *image, const char *raw)
 {
 	struct intern *in = image->intern;
-	size_t len = go_print_name(raw, image->minor, in->printed,
-				   GO_MAX_NAME + 16);
+	size_t len =
+		go_print_name(raw, image->minor, in->printed, GO_MAX_NAME + 16);
 
 	return intern_string(in, in->printed, len);
 }
@@ -303,8 +302,8 @@ static struct frame *make_frame(struct go_image *image,
 	frame->offset = (uint32_t)(e->pc - f->entry);
 	frame->inlined = logical->inlined;
 	frame->runtime = go_is_runtime(raw);
-	frame->hidden = !go_frame_shown(raw, role, image->minor, false,
-					GO_ROLE_NONE);
+	frame->hidden =
+		!go_frame_shown(raw, role, image->minor, false, GO_ROLE_NONE);
 	frame->function = printed_name(image, raw);
 	if (!frame->function ||
 	    !fill_line(image, e->module, f, logical->call, frame))
@@ -333,8 +332,8 @@ static bool fill_frames(struct go_image *image, struct pc_entry *e,
 	if (!e->frames || !e->roles)
 		return false;
 	for (size_t i = 0; i < n; i++) {
-		e->frames[i] = make_frame(image, e, &f, &logical[i],
-					  &e->roles[i]);
+		e->frames[i] =
+			make_frame(image, e, &f, &logical[i], &e->roles[i]);
 		if (!e->frames[i])
 			return false;
 	}
@@ -449,13 +448,14 @@ static void push(struct builder *b, const struct frame *frame)
 
 static void push_unknown(struct builder *b, raddr_t pc)
 {
-	struct frame *frame = arena_alloc(b->image->intern->arena,
-					  sizeof(*frame));
+	struct frame *frame =
+		arena_alloc(b->image->intern->arena, sizeof(*frame));
 
 	b->incomplete = true;
 	b->callee = GO_ROLE_NONE;
 	if (frame)
-		*frame = (struct frame){ .pc = pc, .function = "?",
+		*frame = (struct frame){ .pc = pc,
+					 .function = "?",
 					 .file = "?" };
 	push(b, frame);
 }

@@ -74,8 +74,8 @@ static bool scan_data(struct go_image *image, raddr_t start, uint64_t size,
 	while (size - done >= overlap) {
 		uint64_t left = size - done;
 		size_t want = left < SCAN_BYTES ? left : SCAN_BYTES;
-		size_t got = go_memory_scan(image->mem, start + done, buf,
-					    want);
+		size_t got =
+			go_memory_scan(image->mem, start + done, buf, want);
 		size_t from = 0;
 		int64_t hit;
 
@@ -207,8 +207,7 @@ static struct error *describe(struct go_image *image)
 	const struct module *m = &image->modules[0];
 
 	image->how = arena_printf(
-		image->arena,
-		"%s from %s; %u functions, %zu module%s%s%s%s%s",
+		image->arena, "%s from %s; %u functions, %zu module%s%s%s%s%s",
 		image->version, image->version_from, m->tab.nfunc,
 		image->n_modules, image->n_modules == 1 ? "" : "s",
 		image->n_runtimes > 1
@@ -292,8 +291,7 @@ static struct error *try_create(const struct process *p, bool last,
 				struct go_image **ret)
 {
 	AUTO_ARENA struct arena *arena = arena_create();
-	AUTO_GO_IMAGE struct go_image *image =
-		image_alloc(go_memory_create(p));
+	AUTO_GO_IMAGE struct go_image *image = image_alloc(go_memory_create(p));
 	struct process_maps maps;
 	struct error *err;
 

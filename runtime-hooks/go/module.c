@@ -200,7 +200,7 @@ static size_t try_gofunc(struct module *m, size_t n)
 	for (size_t i = W_MOVING; i < GOFUNC_WORDS && i < m->n_words; i++) {
 		size_t seen, fit;
 
-		if (!in_object(m, m->words[i]))
+		if (!in_object(m, m->words[i]) || m->words[i] == m->tab.gofunc)
 			continue;
 		fit = pclntab_try_gofunc(&m->tab, m->words[i], n, &seen);
 		if (seen > most)

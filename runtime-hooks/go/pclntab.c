@@ -65,8 +65,8 @@ static bool read_func(const struct pclntab *tab, uint64_t offset,
 	bool old = tab->version == GO_PCLNTAB_116;
 	bool has_start_line = tab->version == GO_PCLNTAB_120;
 	size_t head = old ? 8 : 4;
-	size_t size = head + sizeof(struct raw_func) +
-		      (has_start_line ? 4 : 0) + 4;
+	size_t size =
+		head + sizeof(struct raw_func) + (has_start_line ? 4 : 0) + 4;
 	uint8_t bytes[8 + sizeof(struct raw_func) + 8];
 	struct raw_func raw;
 
@@ -160,8 +160,8 @@ int64_t pclntab_name_offset(const struct pclntab *tab, const char *name)
 	while (at < tab->names_len && at < MAX_NAMES_SEARCHED) {
 		uint64_t left = tab->names_len - at;
 		size_t want = left < sizeof(buf) ? left : sizeof(buf);
-		size_t got = go_memory_scan(tab->mem, tab->names + at, buf,
-					    want);
+		size_t got =
+			go_memory_scan(tab->mem, tab->names + at, buf, want);
 		size_t from = 0;
 
 		while (from < got) {
@@ -194,8 +194,8 @@ bool pclntab_func_named(const struct pclntab *tab, uint32_t name,
 /* Walks a table of varints, some bytes at a time. */
 struct cursor {
 	struct go_memory *mem;
-	raddr_t next;	/* of the bytes that follow buf */
-	uint64_t left;	/* of the table from there on */
+	raddr_t next;  /* of the bytes that follow buf */
+	uint64_t left; /* of the table from there on */
 	size_t pos, len;
 	uint8_t buf[64];
 };

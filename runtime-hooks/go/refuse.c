@@ -34,7 +34,10 @@ struct mark {
 	size_t within; /* bytes of the file that are searched */
 };
 
-#define MARK(kind, s, within) { kind, s, sizeof(s) - 1, within }
+#define MARK(kind, s, within)                                                  \
+	{                                                                      \
+		kind, s, sizeof(s) - 1, within                                 \
+	}
 
 /*
  * UPX: its loader header's magic. gccgo: paths of its library's sources, and a
@@ -156,7 +159,8 @@ static struct error *refuse_marks(const struct process *p,
 	if (found[MARK_GO])
 		return error_new(ERROR_CORRUPT,
 				 "process %d has Go build info, but no module "
-				 "data that holds together", p->pid);
+				 "data that holds together",
+				 p->pid);
 	return refuse(p, "not a Go program");
 }
 

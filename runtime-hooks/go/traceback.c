@@ -72,10 +72,9 @@ size_t go_print_name(const char *name, int minor, char *buf, size_t size)
 		return (size_t)snprintf(buf, size, "%s", name);
 	if (SINCE(minor, 27) && memchr(in, '[', (size_t)(close - in)) &&
 	    split_brackets(in, (size_t)(close - in), &rbr, &lbr, &malformed))
-		return (size_t)snprintf(buf, size, "%.*s[...]%.*s[...]%s",
-					(int)(open - name), name,
-					(int)(lbr - rbr - 1), in + rbr + 1,
-					close + 1);
+		return (size_t)snprintf(
+			buf, size, "%.*s[...]%.*s[...]%s", (int)(open - name),
+			name, (int)(lbr - rbr - 1), in + rbr + 1, close + 1);
 	if (malformed)
 		return (size_t)snprintf(buf, size, "%s", name);
 	return (size_t)snprintf(buf, size, "%.*s[...]%s", (int)(open - name),
@@ -121,8 +120,9 @@ bool go_frame_shown(const char *name, enum go_role role, int minor, bool first,
 		return true;
 	if (role == GO_ROLE_GOPANIC && !first)
 		return true;
-	return strchr(name, '.') && (!has_prefix(name, "runtime.") ||
-				     exported(name + strlen("runtime."), minor));
+	return strchr(name, '.') &&
+	       (!has_prefix(name, "runtime.") ||
+		exported(name + strlen("runtime."), minor));
 }
 
 bool go_is_runtime(const char *name)

@@ -15,8 +15,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	go_buildinfo_parse(data, size, version, &pointer);
 	len = strnlen(version, sizeof(version));
 	if (len == sizeof(version) ||
-	    (len && !go_version_plausible(version, len)) ||
-	    (len && pointer) || go_version_minor(version) < 0)
+	    (len && !go_version_plausible(version, len)) || (len && pointer) ||
+	    go_version_minor(version) < 0)
 		abort();
 	return 0;
 }

@@ -45,8 +45,11 @@ static void test_a_version_is_behind_a_pointer_before(void **state)
 static void test_a_length_past_the_end_gives_no_version(void **state)
 {
 	static const char *const rests[] = {
-		"\x09go1.27.4", "\x7fgo1.27.4", "\xff\xff\xff\xffgo1.2",
-		"\xff\xff\xff\xff\xff\xff\xff\xff\xff", "\x80",
+		"\x09go1.27.4",
+		"\x7fgo1.27.4",
+		"\xff\xff\xff\xffgo1.2",
+		"\xff\xff\xff\xff\xff\xff\xff\xff\xff",
+		"\x80",
 	};
 
 	(void)state;
@@ -80,9 +83,14 @@ static void test_minor_numbers(void **state)
 		const char *version;
 		int minor;
 	} rows[] = {
-		{ "go1.22.5", 22 }, { "go1.9", 9 }, { "go1.27rc1", 27 },
-		{ "devel go1.28-abcdef Mon", 28 }, { "go1.25.7 X:nodwarf5", 25 },
-		{ "devel +abc", 0 }, { "", 0 }, { "go1.99999999999999", 9999 },
+		{ "go1.22.5", 22 },
+		{ "go1.9", 9 },
+		{ "go1.27rc1", 27 },
+		{ "devel go1.28-abcdef Mon", 28 },
+		{ "go1.25.7 X:nodwarf5", 25 },
+		{ "devel +abc", 0 },
+		{ "", 0 },
+		{ "go1.99999999999999", 9999 },
 	};
 
 	(void)state;

@@ -255,7 +255,7 @@ static void test_a_module_of_absurd_size_is_no_module(void **state)
 	} lies[] = {
 		{ 17, 1ull << 40 }, { 17, 0 },	{ 20, ~0ull },
 		{ 2, 1ull << 50 },  { 1, 8 },	{ 0, 0 },
-		{ 22, ~0ull },	    { 4, 0x1 },	{ 17, 5 },
+		{ 22, ~0ull },	    { 4, 0x1 }, { 17, 5 },
 	};
 
 	(void)state;
@@ -304,7 +304,8 @@ static void test_an_inline_tree_that_is_a_cycle_ends(void **state)
 	m = &fix.image->modules[0];
 	assert_true(pclntab_find(&m->tab, pc, &func));
 	assert_int_equal(pclntab_inlined(&m->tab, &func, pc, frames,
-					 GO_MAX_INLINE_DEPTH), 4);
+					 GO_MAX_INLINE_DEPTH),
+			 4);
 	// Each call's parent is where the innermost call is.
 	assert_true(go_memory_u32(fix.image->mem,
 				  func.tables + 4 * func.npcdata + 4 * 3,

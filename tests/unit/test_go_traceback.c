@@ -94,8 +94,8 @@ static void test_frames_are_shown_as_the_runtime_shows_them(void **state)
 		// wrappers, unless they panicked
 		{ "main.(*T).M", GO_ROLE_WRAPPER, 27, false, GO_ROLE_NONE,
 		  false },
-		{ "main.(*T).M", GO_ROLE_WRAPPER, 27, false,
-		  GO_ROLE_PANICWRAP, true },
+		{ "main.(*T).M", GO_ROLE_WRAPPER, 27, false, GO_ROLE_PANICWRAP,
+		  true },
 		{ "main.(*T).M", GO_ROLE_WRAPPER, 27, false, GO_ROLE_GOPANIC,
 		  true },
 		// panic in the middle only
@@ -112,8 +112,8 @@ static void test_frames_are_shown_as_the_runtime_shows_them(void **state)
 	(void)state;
 	for (size_t i = 0; i < N_OF(rows); i++)
 		if (go_frame_shown(rows[i].name, rows[i].role, rows[i].minor,
-				   rows[i].first, rows[i].callee) !=
-		    rows[i].shown)
+				   rows[i].first,
+				   rows[i].callee) != rows[i].shown)
 			fail_msg("%s of 1.%d (row %zu)", rows[i].name,
 				 rows[i].minor, i);
 }
