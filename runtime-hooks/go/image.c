@@ -64,9 +64,13 @@ static struct error *find_objects(struct go_image *image,
 	return NULL;
 }
 
-/* Look through one stretch of initialised data for a moduledata. */
-static bool scan_data(struct go_image *image, raddr_t start, uint64_t size,
-		      uint8_t *buf, struct module *ret)
+/**
+ * Look through one stretch of initialised data of @o for a moduledata. Its
+ * text must be in @o: a program may have mapped executables only to read them.
+ */
+static bool scan_data(struct go_image *image, struct module_object *o,
+		      raddr_t start, uint64_t size, uint8_t *buf,
+		      struct module *ret)
 {
 	const size_t overlap = MODULE_FIXED_WORDS * 8;
 	uint64_t done = 0;
@@ -81,8 +85,11 @@ static bool scan_data(struct go_image *image, raddr_t start, uint64_t size,
 
 		while ((hit = module_search(buf + from, got - from)) >= 0) {
 			from += (size_t)hit;
-			if (module_read(image->mem, start + done + from, ret))
+			if (module_read(image->mem, start + done + from, ret) &&
+			    module_object_holds(o, ret->public.text)) {
+				ret->object = o;
 				return true;
+			}
 			from += 8;
 		}
 		if (got < want || got == left)
@@ -105,8 +112,7 @@ static void scan_object(struct go_image *image, struct module_object *o,
 		if (!seg->write || seg->filesz > *budget)
 			continue;
 		*budget -= seg->filesz;
-		if (scan_data(image, start, seg->filesz, buf, m)) {
-			m->object = o;
+		if (scan_data(image, o, start, seg->filesz, buf, m)) {
 			image->n_modules++;
 			return;
 		}
@@ -359,17 +365,9 @@ const struct go_module *go_image_modules(const struct go_image *image,
 
 bool go_image_holds(const struct go_image *image, raddr_t addr)
 {
-	for (size_t k = 0; k < image->n_modules; k++) {
-		const struct module_object *o = image->modules[k].object;
-
-		for (uint32_t i = 0; i < o->head.n; i++) {
-			const struct elf_segment *seg = &o->head.segments[i];
-			raddr_t start = o->bias + seg->vaddr;
-
-			if (addr >= start && addr - start < seg->memsz)
-				return true;
-		}
-	}
+	for (size_t i = 0; i < image->n_modules; i++)
+		if (module_object_holds(image->modules[i].object, addr))
+			return true;
 	return false;
 }
 

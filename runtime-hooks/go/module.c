@@ -31,6 +31,7 @@ enum {
 /* How many functions are asked about a candidate for gofunc. */
 #define GOFUNC_SAMPLES 60
 #define GOFUNC_ENOUGH 10
+#define GOFUNC_MOST 16384
 #define GOFUNC_WORDS 52 /* of moduledata: it was at 38, 40, 43 */
 #define TYPE_SAMPLES 48
 
@@ -166,25 +167,22 @@ bool module_read(struct go_memory *mem, raddr_t addr, struct module *ret)
 	       first.entry == ret->tab.minpc;
 }
 
+bool module_object_holds(const struct module_object *o, raddr_t addr)
+{
+	for (uint32_t i = 0; i < o->head.n; i++) {
+		raddr_t start = o->head.segments[i].vaddr + o->bias;
+
+		if (addr >= start && addr - start < o->head.segments[i].memsz)
+			return true;
+	}
+	return false;
+}
+
 bool module_links_to(const struct module *m, raddr_t addr)
 {
 	for (size_t i = W_MOVING; i < m->n_words; i++)
 		if (m->words[i] == addr)
 			return true;
-	return false;
-}
-
-/* Could it be an address in the read-only part of the module's object? */
-static bool in_object(const struct module *m, uint64_t addr)
-{
-	const struct module_object *o = m->object;
-
-	for (uint32_t i = 0; o && i < o->head.n; i++) {
-		uint64_t start = o->head.segments[i].vaddr + o->bias;
-
-		if (addr >= start && addr - start < o->head.segments[i].memsz)
-			return true;
-	}
 	return false;
 }
 
@@ -200,7 +198,8 @@ static size_t try_gofunc(struct module *m, size_t n)
 	for (size_t i = W_MOVING; i < GOFUNC_WORDS && i < m->n_words; i++) {
 		size_t seen, fit;
 
-		if (!in_object(m, m->words[i]) || m->words[i] == m->tab.gofunc)
+		if (!module_object_holds(m->object, m->words[i]) ||
+		    m->words[i] == m->tab.gofunc)
 			continue;
 		fit = pclntab_try_gofunc(&m->tab, m->words[i], n, &seen);
 		if (seen > most)
@@ -226,7 +225,7 @@ void module_find_gofunc(struct module *m)
 	seen = try_gofunc(m, GOFUNC_SAMPLES);
 	// Programs built without optimization have few trees, or none.
 	if (seen < GOFUNC_ENOUGH)
-		seen = try_gofunc(m, m->tab.nfunc);
+		seen = try_gofunc(m, GOFUNC_MOST);
 	m->inlines = seen != 0;
 	m->public.gofunc = m->tab.gofunc;
 }
@@ -325,7 +324,7 @@ static size_t sample_types(const struct module *m, raddr_t *ret, size_t max)
 			struct raw_type t;
 			uint64_t w = words[i];
 
-			if (w % 8 || !in_object(m, w) ||
+			if (w % 8 || !module_object_holds(m->object, w) ||
 			    (w >= m->public.text && w < m->public.etext) ||
 			    (w >= data->start && w < data->end))
 				continue;
@@ -362,7 +361,7 @@ void module_find_types(struct module *m)
 	for (size_t i = W_MOVING; i < 48 && i + 2 < m->n_words; i++) {
 		size_t fit;
 
-		if (!in_object(m, m->words[i]))
+		if (!module_object_holds(m->object, m->words[i]))
 			continue;
 		fit = try_types(m, m->words[i], sample, n);
 		if (fit < 4 || fit * 10 < n * 8 || fit <= best)

@@ -36,12 +36,15 @@ struct module_object {
 struct module {
 	struct go_module public;
 	struct pclntab tab;
-	struct module_object *object; /* NULL: unknown */
+	struct module_object *object; /* set by whoever found it */
 	uint64_t words[MODULE_WORDS];
 	size_t n_words;	 /* read; at least MODULE_FIXED_WORDS */
 	bool inlines;	 /* there are inline trees */
 	bool long_names; /* type names with two length bytes (1.16) */
 };
+
+/** Is @addr in a segment of @o? */
+bool module_object_holds(const struct module_object *o, raddr_t addr);
 
 /** Do these words have the shape of a moduledata? Checks no memory. */
 bool module_shape(const uint64_t words[MODULE_FIXED_WORDS]);

@@ -63,7 +63,7 @@ static bool from_buildinfo(struct go_image *image)
 {
 	const struct module_object *o = image->modules[0].object;
 
-	for (uint32_t i = 0; o && i < o->head.n; i++) {
+	for (uint32_t i = 0; i < o->head.n; i++) {
 		const struct elf_segment *seg = &o->head.segments[i];
 
 		if (seg->write &&
