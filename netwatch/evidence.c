@@ -255,13 +255,13 @@ void judge_say_keepalive(struct judge *j)
 
 void judge_say_zero_window(struct judge *j, bool known)
 {
-	judge_say(
-		j, EVIDENCE_ZERO_WINDOW, j->cur->at_wall_ms,
-		"the peer %s its receive window: %u bytes wait to be sent, %u "
-		"probe%s unanswered, last data or ack %s ago",
-		known ? "has closed" : "seems to have closed", j->cur->wqueue,
-		j->cur->retrans, j->cur->retrans == 1 ? "" : "s",
-		judge_span(judge_quiet_ms(j->cur)).text);
+	judge_say(j, EVIDENCE_ZERO_WINDOW, j->cur->at_wall_ms,
+		  "the peer %s its receive window: %u byte%s to be sent, %u "
+		  "probe%s unanswered, last data or ack %s ago",
+		  known ? "has closed" : "seems to have closed", j->cur->wqueue,
+		  judge_s(j->cur->wqueue), j->cur->retrans,
+		  j->cur->retrans == 1 ? "" : "s",
+		  judge_span(judge_quiet_ms(j->cur)).text);
 }
 
 void judge_say_keepalive_setting(struct judge *j)
@@ -273,8 +273,7 @@ void judge_say_keepalive_setting(struct judge *j)
 		if (j->v->kernel_gives_up_ms >= 0)
 			judge_say(
 				j, EVIDENCE_KEEPALIVE, at,
-				"keepalive is on: if the peer is gone, the kernel "
-				"ends the connection in %s",
+				"keepalive is on: if nothing answers, the kernel ends the connection in %s",
 				judge_span(j->v->kernel_gives_up_ms).text);
 		else
 			judge_say(
@@ -285,8 +284,7 @@ void judge_say_keepalive_setting(struct judge *j)
 		   (o->known && !o->keepalive)) {
 		judge_say(
 			j, EVIDENCE_MISSING, at,
-			"keepalive is off: if the peer is gone, the kernel will "
-			"never find out by itself");
+			"keepalive is off: the kernel will never find out by itself that a peer is gone");
 	} else if (!o->known) {
 		judge_say(
 			j, EVIDENCE_MISSING, at,

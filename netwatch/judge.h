@@ -67,6 +67,11 @@ struct span {
 };
 struct span judge_span(int64_t ms);
 
+static inline const char *judge_s(uint32_t n)
+{
+	return n == 1 ? "" : "s";
+}
+
 /** Add a sentence; beyond VERDICT_MAX_EVIDENCE it is left out. */
 void judge_say(struct judge *j, enum evidence_kind kind, int64_t at_wall_ms,
 	       const char *fmt, ...) __attribute__((format(printf, 4, 5)));

@@ -114,8 +114,8 @@ static void judge_close_wait(struct judge *j)
 	// The FIN itself counts as one until the program has read to the end.
 	if (j->cur->rqueue > 1)
 		judge_say(j, EVIDENCE_QUEUE, at,
-			  "%u bytes before the end are not read yet",
-			  j->cur->rqueue - 1);
+			  "%u byte%s before the end not read yet",
+			  j->cur->rqueue - 1, judge_s(j->cur->rqueue - 1));
 	else if (j->cur->rqueue == 1)
 		judge_say(j, EVIDENCE_QUEUE, at,
 			  "the program has not read the end of the stream yet");
@@ -138,17 +138,15 @@ static bool data_waits(const struct judge *j)
 static void judge_data_waiting(struct judge *j)
 {
 	decide(j, VERDICT_DATA_WAITING, true);
-	judge_say(
-		j, EVIDENCE_QUEUE, j->cur->at_wall_ms,
-		"%u bytes are there to be read: a reader of this connection is "
-		"not stuck on the network",
-		j->cur->rqueue);
+	judge_say(j, EVIDENCE_QUEUE, j->cur->at_wall_ms,
+		  "%u byte%s can be read here: a reader of this connection is "
+		  "not stuck on the network",
+		  j->cur->rqueue, judge_s(j->cur->rqueue));
 	if (j->cur->timer == TCP_TIMER_PERSIST &&
 	    judge_knows(j->cur, TCP_INFO_SND_WND) && !j->cur->info.snd_wnd)
-		judge_say(
-			j, EVIDENCE_ZERO_WINDOW, j->cur->at_wall_ms,
-			"the peer does not read either: %u bytes wait to be sent",
-			j->cur->wqueue);
+		judge_say(j, EVIDENCE_ZERO_WINDOW, j->cur->at_wall_ms,
+			  "the peer does not read either: %u byte%s to be sent",
+			  j->cur->wqueue, judge_s(j->cur->wqueue));
 	judge_say_segments(j);
 	judge_say_peer(j);
 	judge_say_local(j);
@@ -269,10 +267,10 @@ static bool judge_output(struct judge *j)
 	decide(j, VERDICT_LOCAL_CAUSE, false);
 	judge_say(
 		j, EVIDENCE_LOCAL, j->cur->at_wall_ms,
-		"%u bytes wait although the peer's window has room for %u: sending "
+		"%u byte%s cannot leave although the peer's window has room for %u: sending "
 		"fails on this host (a firewall rule for output, routing, or no "
 		"memory)",
-		j->cur->wqueue, j->cur->info.snd_wnd);
+		j->cur->wqueue, judge_s(j->cur->wqueue), j->cur->info.snd_wnd);
 	judge_say_segments(j);
 	return true;
 }
@@ -398,8 +396,8 @@ static void judge_half_open(struct judge *j)
 	judge_say_segments(j);
 	if (data_waits(j))
 		judge_say(j, EVIDENCE_QUEUE, j->cur->at_wall_ms,
-			  "%u bytes that came before are not read yet",
-			  j->cur->rqueue);
+			  "%u byte%s that came before not read yet",
+			  j->cur->rqueue, judge_s(j->cur->rqueue));
 	if (j->cur->timer == TCP_TIMER_KEEPALIVE ||
 	    j->cur->timer == TCP_TIMER_OFF)
 		judge_say_keepalive_setting(j);

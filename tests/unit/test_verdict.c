@@ -213,7 +213,7 @@ static const struct row contradictions[] = {
 	  { IDLE, .rq = 4096 },
 	  .want = VERDICT_DATA_WAITING,
 	  .certain = true,
-	  .says = "4096 bytes are there to be read" },
+	  .says = "4096 bytes can be read here" },
 	{ "data came just now",
 	  { IDLE },
 	  .b = { IDLE, .rq = 10, .si = 2, .lar = 100, .ldr = 100 },

@@ -85,7 +85,7 @@ static const struct row matrix[] = {
 	    .lar = 3000, .wq = 63712, .expires = 3000 },
 	  .want = VERDICT_PEER_NOT_READING,
 	  .certain = true,
-	  .says = "63712 bytes wait to be sent" },
+	  .says = "63712 bytes to be sent" },
 	{ "17 zero window, answered meanwhile",
 	  { IDLE, .timer = TCP_TIMER_PERSIST, .wnd = 0, .bo = 6, .retrans = 1,
 	    .lar = 13000, .wq = 63712 },
@@ -196,7 +196,7 @@ static const struct row matrix[] = {
 		       .keepcnt = 9 },
 	  .want = VERDICT_SILENT,
 	  .gives_up = 17520 + 9 * 5000,
-	  .says = "if the peer is gone, the kernel ends the connection" },
+	  .says = "if nothing answers, the kernel ends the connection" },
 };
 
 static void test_matrix_of_scenarios(void **state UNUSED)
