@@ -27,8 +27,8 @@ static json_t *options_to_json(const struct tcp_options *o)
 {
 	return json_pack("{sb si sb sI sI sI sI sb}", "known", o->known,
 			 "error", o->error, "keepalive", o->keepalive,
-			 "keepidle_s", (json_int_t)o->keepidle_s,
-			 "keepintvl_s", (json_int_t)o->keepintvl_s, "keepcnt",
+			 "keepidle_s", (json_int_t)o->keepidle_s, "keepintvl_s",
+			 (json_int_t)o->keepintvl_s, "keepcnt",
 			 (json_int_t)o->keepcnt, "user_timeout_ms",
 			 (json_int_t)o->user_timeout_ms, "mptcp", o->is_mptcp);
 }
@@ -46,14 +46,14 @@ static json_t *path_to_json(const struct path_facts *p)
 
 static json_t *peer_to_json(const struct peer_facts *p)
 {
-	return json_pack("{si sI so si si si so so sI sI}", "lookup", p->lookup,
-			 "netns", (json_int_t)p->netns, "netns_name",
-			 text_to_json(p->netns_name), "state", p->peer_state,
-			 "timer", p->peer_timer, "retrans", p->peer_retrans,
-			 "via", text_to_json(p->via), "why",
-			 text_to_json(p->why), "at_wall_ms",
-			 (json_int_t)p->at_wall_ms, "times",
-			 (json_int_t)p->times);
+	return json_pack(
+		"{si sI so si si si so so sI sI sI}", "lookup", p->lookup,
+		"netns", (json_int_t)p->netns, "netns_name",
+		text_to_json(p->netns_name), "state", p->peer_state, "timer",
+		p->peer_timer, "retrans", p->peer_retrans, "via",
+		text_to_json(p->via), "why", text_to_json(p->why), "at_wall_ms",
+		(json_int_t)p->at_wall_ms, "first_wall_ms",
+		(json_int_t)p->first_wall_ms, "times", (json_int_t)p->times);
 }
 
 json_t *net_facts_to_json(const struct tcp_socket *s,
@@ -146,6 +146,7 @@ static void read_peer(struct reader *r, const json_t *obj, struct peer_facts *p)
 	p->via = read_text(r, obj, "via");
 	p->why = read_text(r, obj, "why");
 	p->at_wall_ms = read_int(r, obj, "at_wall_ms", INT64_MAX);
+	p->first_wall_ms = read_int(r, obj, "first_wall_ms", INT64_MAX);
 	p->times = read_int(r, obj, "times", UINT32_MAX);
 }
 
