@@ -34,6 +34,7 @@ static struct error *judge(const struct cli *cli, const struct rules *rules,
 		.fds = &s->fds,
 		.sockets = s->sockets,
 		.verdicts = s->verdicts,
+		.writer_verdicts = s->writer_verdicts,
 		.rules = rules,
 		.limits = {
 			.min_blocked_ms = cli->min_blocked_ms,

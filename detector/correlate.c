@@ -122,9 +122,15 @@ static struct error *add(struct walk *w, const struct judgement *j,
 }
 
 static const struct verdict *verdict_of(const struct walk *w,
+					const struct task *task,
 					const struct tcp_socket *s)
 {
-	return &w->in->verdicts[s - w->in->sockets->v];
+	size_t i = (size_t)(s - w->in->sockets->v);
+
+	if (task->wait == WAIT_WRITE && w->in->writer_verdicts &&
+	    w->in->writer_verdicts[i])
+		return w->in->writer_verdicts[i];
+	return &w->in->verdicts[i];
 }
 
 /*
@@ -152,7 +158,7 @@ static struct error *judge_network(struct walk *w, const struct task *task,
 	struct finding_member m = {
 		.task = task,
 		.socket = s,
-		.verdict = verdict_of(w, s),
+		.verdict = verdict_of(w, task, s),
 		.blocked = interval(w, task, s, motion),
 		.fd = task->fd,
 	};

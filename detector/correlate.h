@@ -26,6 +26,11 @@ struct correlate_input {
 	const struct process_fds *fds;
 	const struct tcp_snapshot *sockets;
 	const struct verdict *verdicts; /* one for each of sockets->v */
+	/**
+	 * NULL, or one for each of sockets->v: the verdict for who waits to
+	 * write there, or NULL where nobody does.
+	 */
+	const struct verdict *const *writer_verdicts;
 	const struct rules *rules;
 	struct judge_limits limits;
 	int64_t process_age_ms; /* -1 not known */

@@ -102,7 +102,7 @@ static void check_cap(struct doctor *d, uint64_t caps, int bit,
 		doctor_add(d, DOCTOR_OK, name, NULL, "%s: %s", name_upper, use);
 	else
 		doctor_add(d, DOCTOR_MISSING, name, GRANT,
-			   "no %s: %s is not possible", name_upper, use);
+			   "no %s, which allows %s", name_upper, use);
 }
 
 static void check_capabilities(struct doctor *d)
@@ -233,9 +233,9 @@ static void check_namespaces(struct doctor *d)
 	}
 	if (denied)
 		doctor_add(d, DOCTOR_MISSING, "namespaces", GRANT,
-			   "%zu network namespaces are in reach; %" PRIu64
-			   " are not: %s",
-			   list.n, denied, why);
+			   "%zu network namespaces are in reach; not seen: "
+			   "%.*s (%" PRIu64 ")",
+			   list.n, (int)strcspn(why, ";"), why, denied);
 	else
 		doctor_add(d, DOCTOR_OK, "namespaces", NULL,
 			   "%zu network namespace%s in reach", list.n,

@@ -15,10 +15,10 @@ enum { COL_ID, COL_WAIT, COL_BLOCKED, COL_ON, COL_AT, COL_START };
 
 static const struct table_column columns[] = {
 	[COL_ID] = { .title = "ID", .right = true },
-	[COL_WAIT] = { .title = "WAIT", .min = 8 },
-	[COL_BLOCKED] = { .title = "BLOCKED", .min = 8 },
-	[COL_ON] = { .title = "ON", .min = 10 },
-	[COL_AT] = { .title = "AT", .min = 10 },
+	[COL_WAIT] = { .title = "WAIT", .min = 12 },
+	[COL_BLOCKED] = { .title = "BLOCKED", .min = 9 },
+	[COL_ON] = { .title = "ON", .min = 23 },
+	[COL_AT] = { .title = "AT", .min = 22 },
 	[COL_START] = { .title = "CREATED BY", .min = 20, .drop = 1 },
 };
 
@@ -114,34 +114,47 @@ static void describe_on(char cell[TEXT_CELL], const struct ps *ps,
 		snprintf(cell, TEXT_CELL, "-");
 }
 
-/* Function and place; on a narrow terminal the file stands for the package. */
+/*
+ * Function and file. On a narrow terminal the program's functions go without
+ * their package, which the file tells, and the library's without its path.
+ */
 static void describe_frame(char cell[TEXT_CELL], const struct frame *f,
 			   bool wide)
 {
 	const char *name = f ? f->function : "-";
+	const char *file = f ? frame_short_file(f) : "";
 
 	if (f && !wide) {
-		name += frame_package_len(name);
-		name += *name == '.';
+		size_t package = frame_package_len(name);
+
+		if (frame_classify(name) == FRAME_PROGRAM) {
+			name += package + (name[package] == '.');
+		} else {
+			while (package && name[package - 1] != '/')
+				package--;
+			name += package;
+			file = strrchr(file, '/') ? strrchr(file, '/') + 1
+						  : file;
+		}
 	}
 	if (f && f->line)
-		snprintf(cell, TEXT_CELL, "%s %s:%" PRIu32, name,
-			 frame_short_file(f), f->line);
+		snprintf(cell, TEXT_CELL, "%s %s:%" PRIu32, name, file,
+			 f->line);
 	else
 		snprintf(cell, TEXT_CELL, "%s", name);
 }
 
-/* The program's own code, else where it is, else where it began. */
+/* The program's own code, else what of the library it called, else its start. */
 static const struct frame *place(const struct task *task)
 {
-	const struct frame *own = stack_own_frame(task->stack);
+	const struct stack *stack = task->stack;
+	const struct frame *own = stack_own_frame(stack);
 
 	if (own)
 		return own;
-	for (uint32_t i = 0; task->stack && i < task->stack->n; i++)
-		if (frame_classify(task->stack->frames[i]->function) !=
-		    FRAME_RUNTIME)
-			return task->stack->frames[i];
+	for (uint32_t i = stack ? stack->n : 0; i-- > 0;)
+		if (!stack->frames[i]->hidden)
+			return stack->frames[i];
 	return task->start;
 }
 

@@ -30,10 +30,10 @@ enum {
 
 static const struct table_column columns[N_COLUMNS] = {
 	[COL_FD] = { .title = "FD", .right = true },
-	[COL_STATE] = { .title = "STATE", .min = 8 },
-	[COL_LOCAL] = { .title = "LOCAL", .min = 14 },
-	[COL_REMOTE] = { .title = "REMOTE", .min = 14 },
-	[COL_VERDICT] = { .title = "VERDICT", .min = 9 },
+	[COL_STATE] = { .title = "STATE", .min = 11 },
+	[COL_LOCAL] = { .title = "LOCAL", .min = 21 },
+	[COL_REMOTE] = { .title = "REMOTE", .min = 21 },
+	[COL_VERDICT] = { .title = "VERDICT", .min = 11 },
 	[COL_QUEUES] = { .title = "RECV/SEND", .drop = 2 },
 	[COL_IDLE] = { .title = "IDLE", .drop = 3 },
 	[COL_TIMER] = { .title = "TIMER", .drop = 4 },

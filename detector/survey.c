@@ -181,22 +181,60 @@ static struct error *look_again(struct survey *s)
 	return NULL;
 }
 
+/* Mark the sockets that a parked task waits to write to. */
+static void find_writers(const struct survey *s, bool *writers)
+{
+	for (size_t i = 0; s->tasks && i < s->tasks->n; i++) {
+		const struct task *task = &s->tasks->tasks[i];
+		const struct tcp_socket *socket =
+			task->wait == WAIT_WRITE
+				? correlate_socket(task, &s->fds, s->sockets)
+				: NULL;
+
+		if (socket)
+			writers[socket - s->sockets->v] = true;
+	}
+}
+
+/* What is to be said of one connection, to readers and to writers. */
+static struct error *judge_one(struct survey *s, size_t i,
+			       const struct net_facts *facts, bool writer)
+{
+	const struct tcp_socket *socket = &s->sockets->v[i];
+	struct net_facts for_writer = *facts;
+	struct error *err =
+		verdict_judge(socket, facts, s->arena, &s->verdicts[i]);
+
+	if (err || !writer)
+		return err;
+	struct verdict *v = arena_alloc(s->arena, sizeof(*v));
+	if (!v)
+		return &error_nomem;
+	for_writer.for_writer = true;
+	s->writer_verdicts[i] = v;
+	return verdict_judge(socket, &for_writer, s->arena, v);
+}
+
 static struct error *judge_all(struct survey *s, struct tcp_socket **v,
 			       const struct net_facts *facts, size_t n)
 {
 	static const struct net_facts no_facts;
+	size_t n_sockets = s->sockets->n;
+	bool *writers = arena_array(s->arena, n_sockets + 1, sizeof(*writers));
 	struct error *err = NULL;
 
 	s->verdicts =
-		arena_array(s->arena, s->sockets->n + 1, sizeof(*s->verdicts));
-	if (!s->verdicts)
+		arena_array(s->arena, n_sockets + 1, sizeof(*s->verdicts));
+	s->writer_verdicts = arena_array(s->arena, n_sockets + 1,
+					 sizeof(*s->writer_verdicts));
+	if (!writers || !s->verdicts || !s->writer_verdicts)
 		return &error_nomem;
-	for (size_t i = 0, j = 0; i < s->sockets->n && !err; i++) {
+	find_writers(s, writers);
+	for (size_t i = 0, j = 0; i < n_sockets && !err; i++) {
 		bool suspect = j < n && v[j] == &s->sockets->v[i];
 
-		err = verdict_judge(&s->sockets->v[i],
-				    suspect && facts ? &facts[j] : &no_facts,
-				    s->arena, &s->verdicts[i]);
+		err = judge_one(s, i, suspect ? &facts[j] : &no_facts,
+				writers[i]);
 		j += suspect;
 	}
 	return err;
@@ -236,7 +274,9 @@ static struct error *second_half(struct survey *s,
 			return err;
 	}
 	if (!opt->quick && (n || s->tasks)) {
-		wait_for_second(s);
+		/* A recording has its second sample already. */
+		if (s->tasks || !opt->net.replay_from)
+			wait_for_second(s);
 		if (n)
 			err = resample(s, opt, v, n, facts);
 		if (!err)

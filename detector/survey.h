@@ -47,8 +47,10 @@ struct survey {
 	size_t n_marks;
 	int64_t observed_ms; /* between the two looks */
 	struct process_fds fds;
-	struct tcp_snapshot *sockets;	  /* NULL: see the gaps */
-	struct verdict *verdicts;	  /* one for each socket */
+	struct tcp_snapshot *sockets; /* NULL: see the gaps */
+	struct verdict *verdicts;     /* one for each socket */
+	/* The same for who waits to write there; NULL where nobody does. */
+	const struct verdict **writer_verdicts;
 	struct gaps gaps;		  /* of all parts */
 	bool gone;			  /* the process ended meanwhile */
 	int64_t now_mono_ns, now_wall_ms; /* of the judgement */

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "detector/text.h"
 
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -266,16 +267,21 @@ static int total_width(const struct table *table, const struct layout *l)
 	return total;
 }
 
-/* The widest column that may still shrink; -1: none. */
-static int widest(const struct table *table, const struct layout *l)
+/* The widest column that may still shrink to its own minimum or, if that is
+ * not enough, to @least; -1: none.
+ */
+static int widest(const struct table *table, const struct layout *l, int least)
 {
 	int found = -1;
 
-	for (size_t i = 0; i < table->n_columns; i++)
-		if (l->shown[i] && table->columns[i].min &&
-		    l->width[i] > table->columns[i].min &&
+	for (size_t i = 0; i < table->n_columns; i++) {
+		int min = table->columns[i].min;
+
+		if (l->shown[i] && min &&
+		    l->width[i] > (min < least ? min : least) &&
 		    (found < 0 || l->width[i] > l->width[found]))
 			found = (int)i;
+	}
 	return found;
 }
 
@@ -314,7 +320,11 @@ static void fit_layout(const struct table *table, struct layout *l, int width)
 	while (least_width(table, l) > width &&
 	       (i = first_to_drop(table, l)) >= 0)
 		l->shown[i] = false;
-	while (total_width(table, l) > width && (i = widest(table, l)) >= 0)
+	while (total_width(table, l) > width &&
+	       (i = widest(table, l, INT_MAX)) >= 0)
+		l->width[i]--;
+	while (total_width(table, l) > width &&
+	       (i = widest(table, l, TABLE_LEAST)) >= 0)
 		l->width[i]--;
 }
 

@@ -74,10 +74,12 @@ void text_wrap_from(struct text *t, int indent, const char *s);
 const char *text_count(char buf[TEXT_COUNT], uint64_t n);
 
 #define TABLE_MAX_COLUMNS 12
+#define TABLE_LEAST 8
 
 struct table_column {
 	const char *title;
-	int min;    /* shrinks to this many columns; 0: never shrinks */
+	int min;    /* shrinks to this many columns, or to TABLE_LEAST when
+		       there is nothing left to drop; 0: never shrinks */
 	bool right; /* aligned right */
 	int drop;   /* left out on narrow terminals, highest first; 0 never */
 };

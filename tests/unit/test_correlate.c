@@ -317,6 +317,36 @@ static void test_a_process_without_tasks_still_has_connections(void **state)
 	findings_destroy(f);
 }
 
+/* Unread data excuses a reader's wait, not a writer's on the same socket. */
+static void test_a_writer_has_a_verdict_of_its_own(void **state)
+{
+	static const struct verdict dead = { .kind = VERDICT_HALF_OPEN,
+					     .certain = true };
+	const struct verdict *writers[] = { &dead };
+	AUTO_WORLD struct world *w = world_create();
+	struct findings *f = NULL;
+
+	(void)state;
+	add_reader(w, VERDICT_DATA_WAITING, true);
+	add_task(w, WAIT_WRITE, 9);
+	const struct correlate_input in = {
+		.tasks = &w->snap,
+		.fds = &w->fds,
+		.sockets = &w->tcp,
+		.verdicts = w->verdicts,
+		.writer_verdicts = writers,
+		.rules = w->rules,
+		.limits = w->limits,
+		.process_age_ms = -1,
+	};
+	assert_ok(correlate(&in, &f));
+	assert_int_equal(f->n, 1);
+	assert_int_equal(f->v[0].kind, FINDING_STRANDED_WRITER);
+	assert_int_equal(f->v[0].verdict, VERDICT_HALF_OPEN);
+	assert_int_equal(f->v[0].count, 1);
+	findings_destroy(f);
+}
+
 static void test_advice_names_the_sites(void **state)
 {
 	AUTO_WORLD struct world *w = world_create();
@@ -383,6 +413,7 @@ int main(void)
 		cmocka_unit_test(test_a_deadline_soon_is_told_but_no_finding),
 		cmocka_unit_test(
 			test_a_process_without_tasks_still_has_connections),
+		cmocka_unit_test(test_a_writer_has_a_verdict_of_its_own),
 		cmocka_unit_test(test_advice_names_the_sites),
 		cmocka_unit_test(test_advice_for_a_server_names_its_timeouts),
 	};
