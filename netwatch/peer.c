@@ -311,8 +311,9 @@ static void add_hint(struct trace *tr, const struct nat_tuple *tuple,
 	if (r >= 0)
 		f->why = peer_text(peer,
 				   "%s (a hint, no proof: only %s has the "
-				   "address, and it has %s such connection)",
-				   f->why, owner->name, r ? "a" : "no");
+				   "address, and it has %s connection)",
+				   f->why, owner->name,
+				   r ? "such a" : "no such");
 }
 
 static bool matters(enum tcp_state state)

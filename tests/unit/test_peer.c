@@ -1,4 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include <sched.h>
+
 #include "tests/unit/netlab.h"
 
 static const char *lookup_name(enum peer_lookup l)
@@ -305,9 +307,37 @@ static void test_cut_path_is_never_proof(void **state UNUSED)
 	for (size_t i = 0; i < N_OF(ways); i++) {
 		sh("%s", ways[i].cut);
 		assert_look('a', &c.s, PEER_AMBIGUOUS, ways[i].why);
-		assert_look('a', &c.s, PEER_AMBIGUOUS, "no such connection)");
 		sh("%s", ways[i].mend);
 	}
+	close(c.client);
+	close(c.listener);
+}
+
+/* An address that no other lab on this machine has at the same time. */
+static void test_only_owner_of_the_address_is_a_hint(void **state UNUSED)
+{
+	char near[32], far[32];
+	int hi = 64 + getpid() / 256 % 64, lo = getpid() % 256;
+
+	lab_needs();
+	lab_netns("abc");
+	snprintf(near, sizeof(near), "10.%d.%d.1/24", hi, lo);
+	snprintf(far, sizeof(far), "10.%d.%d.2/24", hi, lo);
+	lab_pair('a', near, 'b', far);
+	*strchr(far, '/') = '\0';
+	struct conn c = lab_tcp('a', 'b', far, 7001);
+	sh("ip -n @b link set toa down");
+	assert_look('a', &c.s, PEER_AMBIGUOUS,
+		    "-b has the address, and it has such a connection");
+	lab_vanish(c.server);
+	assert_look('a', &c.s, PEER_AMBIGUOUS,
+		    "-b has the address, and it has no such connection");
+	// A second owner: nobody knows which is meant.
+	sh("ip -n @c addr add %s/24 dev lo", far);
+	struct looked l = lab_look('a', &c.s);
+	assert_int_equal(l.facts.peer.lookup, PEER_AMBIGUOUS);
+	assert_null(strstr(l.facts.peer.why, "hint"));
+	looked_end(&l);
 	close(c.client);
 	close(c.listener);
 }
@@ -439,6 +469,56 @@ static void test_no_namespace_stays_open_after_a_look(void **state UNUSED)
 	lab_close(&c);
 }
 
+/* For a child without any right, in the lab's namespace a. */
+struct unprivileged {
+	struct tcp_socket found, gone;
+	int netns;
+};
+
+static int look_without_rights(void *arg)
+{
+	struct unprivileged *u = arg;
+	struct tcp_socket *v[] = { &u->found, &u->gone };
+	struct net_facts facts[2];
+	struct arena *arena = arena_create();
+	struct gaps gaps = { .arena = arena };
+	struct peer *peer;
+
+	if (setns(u->netns, CLONE_NEWNET) || setgid(65534) || setuid(65534))
+		return 1;
+	if (peer_open(NULL, 0, &gaps, &peer) ||
+	    peer_examine(peer, v, 2, arena, facts))
+		return 2;
+	if (facts[0].peer.lookup != PEER_FOUND)
+		return 3;
+	// Denied is not absent.
+	if (facts[1].peer.lookup != PEER_AMBIGUOUS || !facts[1].peer.why)
+		return 4;
+	if (!strstr(facts[1].peer.why, "CAP_NET_ADMIN"))
+		return 5;
+	peer_close(peer);
+	arena_destroy(arena);
+	return 0;
+}
+
+static void
+test_without_rights_found_is_found_absent_is_doubt(void **state UNUSED)
+{
+	lab_direct();
+	struct conn c = lab_tcp('a', 'a', "10.1.0.1", 7001);
+	struct conn d = lab_tcp('a', 'a', "10.1.0.1", 7002);
+	struct unprivileged u = { .found = c.s, .gone = d.s };
+
+	lab_vanish(d.server);
+	u.netns = lab_fd('a');
+	in_child(look_without_rights, &u);
+	assert_look('a', &d.s, PEER_ABSENT, NULL);
+	close(u.netns);
+	close(d.client);
+	close(d.listener);
+	lab_close(&c);
+}
+
 /* @n suspects to one server, looked at in one call; in microseconds. */
 static int64_t time_look(struct conn *c, enum peer_lookup want)
 {
@@ -495,12 +575,14 @@ int main(void)
 		LAB(test_ipv6_and_mapped_peers),
 		LAB(test_ipv6_router_that_does_not_forward),
 		LAB(test_cut_path_is_never_proof),
+		LAB(test_only_owner_of_the_address_is_a_hint),
 		LAB(test_what_may_rewrite_packets_is_never_proof),
 		LAB(test_same_address_elsewhere_is_not_the_peer),
 		LAB(test_peer_bound_to_a_device_is_found),
 		LAB(test_peer_killed_by_ss_is_absent),
 		LAB(test_peer_that_closed_is_found_in_its_state),
 		LAB(test_no_namespace_stays_open_after_a_look),
+		LAB(test_without_rights_found_is_found_absent_is_doubt),
 		LAB(test_thousand_suspects_are_cheap),
 	};
 
