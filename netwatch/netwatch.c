@@ -249,7 +249,8 @@ struct error *netwatch_examine(struct netwatch *nw,
 	memset(facts, 0, n * sizeof(*facts));
 	if (nw->replay)
 		return replay_facts(nw, s, n, arena, facts);
-	AUTO_FREE struct socket_fd *sockets = netwatch_list_sockets(fds, &n_fds);
+	AUTO_FREE struct socket_fd *sockets =
+		netwatch_list_sockets(fds, &n_fds);
 	if (!sockets)
 		return &error_nomem;
 	for (size_t i = 0; i < n; i++)

@@ -132,8 +132,8 @@ enum socket_kind socket_kind_by_name(const struct process *p, int fd)
 
 	// through procfd, so that a reused pid cannot answer
 	snprintf(path, sizeof(path), "/proc/self/fd/%d/fd/%d", p->procfd, fd);
-	ssize_t len = getxattr(path, "system.sockprotoname", name,
-			       sizeof(name) - 1);
+	ssize_t len =
+		getxattr(path, "system.sockprotoname", name, sizeof(name) - 1);
 	if (len <= 0)
 		return SOCKET_UNKNOWN;
 	name[len] = '\0';

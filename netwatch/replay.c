@@ -109,11 +109,11 @@ void net_record_meta(struct net_record *record, const struct tcp_snapshot *snap)
 	for (size_t i = 0; i < snap->gaps.n; i++) {
 		const struct gap *g = &snap->gaps.v[i];
 
-		json_array_append_new(
-			gaps, json_pack("{ss sI ss}", "kind",
-					gap_kind_name(g->kind), "count",
-					(json_int_t)g->count, "text",
-					g->text ? g->text : ""));
+		json_array_append_new(gaps,
+				      json_pack("{ss sI ss}", "kind",
+						gap_kind_name(g->kind), "count",
+						(json_int_t)g->count, "text",
+						g->text ? g->text : ""));
 	}
 	put_json(record, NET_RECORD_META, 0,
 		 json_pack("{sb so}", "consistent", snap->consistent, "gaps",
@@ -276,7 +276,10 @@ static struct error *on_facts(struct net_replay *replay,
 	}
 	json_int_t cookie = json_integer_value(json_object_get(json, "cookie"));
 	replay->facts[replay->n_facts] = (struct facts){
-		head->netns, (uint64_t)cookie, json, replay->n_facts,
+		head->netns,
+		(uint64_t)cookie,
+		json,
+		replay->n_facts,
 	};
 	replay->n_facts++;
 	return NULL;
@@ -301,12 +304,14 @@ static struct error *on_meta(struct net_replay *replay, const void *data,
 
 	if (!json_is_true(consistent))
 		replay->snap->consistent = false;
-	json_array_foreach(json_object_get(json, "gaps"), i, gap) {
-		json_int_t n = json_integer_value(json_object_get(gap, "count"));
-		const char *text = json_string_value(
-			json_object_get(gap, "text"));
-		const char *kind = json_string_value(
-			json_object_get(gap, "kind"));
+	json_array_foreach(json_object_get(json, "gaps"), i, gap)
+	{
+		json_int_t n =
+			json_integer_value(json_object_get(gap, "count"));
+		const char *text =
+			json_string_value(json_object_get(gap, "text"));
+		const char *kind =
+			json_string_value(json_object_get(gap, "kind"));
 
 		if (n > 0 && text)
 			gaps_add(&replay->snap->gaps, gap_kind_from(kind), n,
@@ -392,8 +397,9 @@ static struct error *parse_records(struct net_replay *replay, const char *p,
 			.wall_ms = le64toh(raw.wall_ms),
 		};
 		if (is_end(&head, p, len, n))
-			return left == len ? NULL : broken("it goes on after "
-							   "its end");
+			return left == len ? NULL
+					   : broken("it goes on after "
+						    "its end");
 		struct error *err = on_record(replay, &head, p, len);
 		if (err)
 			return err;

@@ -28,7 +28,8 @@
 #define STATES_ALL 0x1ffe /* bits 1 to 12 of enum tcp_state */
 /* Those that have a file, and so an inode. */
 #define STATES_WITH_INODE                                                      \
-	(STATES_ALL & ~(1u << TCP_STATE_TIME_WAIT | 1u << TCP_STATE_NEW_SYN_RECV))
+	(STATES_ALL &                                                          \
+	 ~(1u << TCP_STATE_TIME_WAIT | 1u << TCP_STATE_NEW_SYN_RECV))
 
 struct sockdiag {
 	struct nl_sock *sk;
@@ -59,8 +60,8 @@ struct error *sockdiag_open(int netns_fd, struct net_record *record,
 	diag->record = record;
 	diag->record_as = NET_RECORD_DUMP;
 	diag->netns = netns_fd < 0 ? netns_own() : netns_inode(netns_fd);
-	struct error *err = netns_netlink(netns_fd, NETLINK_SOCK_DIAG,
-					  &diag->sk);
+	struct error *err =
+		netns_netlink(netns_fd, NETLINK_SOCK_DIAG, &diag->sk);
 	if (err) {
 		sockdiag_close(diag);
 		return err;
@@ -209,8 +210,8 @@ static int ask(struct sockdiag *diag, int flags, struct inet_diag_req_v2 *req,
 {
 	req->sdiag_protocol = IPPROTO_TCP;
 	req->idiag_ext = 1 << (INET_DIAG_INFO - 1);
-	struct nl_msg *msg = nlmsg_alloc_simple(SOCK_DIAG_BY_FAMILY,
-						NLM_F_REQUEST | flags);
+	struct nl_msg *msg =
+		nlmsg_alloc_simple(SOCK_DIAG_BY_FAMILY, NLM_F_REQUEST | flags);
 	if (!msg)
 		return -ENOMEM;
 	if (nlmsg_append(msg, req, sizeof(*req), NLMSG_ALIGNTO) < 0) {
@@ -452,8 +453,7 @@ static struct error *lookup_error(int errnum, const struct endpoint *local,
 	if (errnum == ENOENT || errnum == ESTALE)
 		return error_new(ERROR_GONE, "no such socket: %s -> %s", from,
 				 to);
-	return error_os(errnum, "cannot look up the socket %s -> %s", from,
-			to);
+	return error_os(errnum, "cannot look up the socket %s -> %s", from, to);
 }
 
 /* Returns: 0, -ENOENT when the kernel gave another socket, or -EBADMSG. */
@@ -541,9 +541,8 @@ static struct error *resample_connection(struct sockdiag *diag,
 					 struct tcp_socket *s)
 {
 	struct tcp_socket now;
-	AUTO_ERROR struct error *err = sockdiag_lookup(diag, &s->local,
-						       &s->remote, s->ifindex,
-						       s->cookie, &now);
+	AUTO_ERROR struct error *err = sockdiag_lookup(
+		diag, &s->local, &s->remote, s->ifindex, s->cookie, &now);
 
 	if (!err)
 		resampled(s, &now);

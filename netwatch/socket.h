@@ -57,7 +57,8 @@ struct endpoint {
 /** "10.0.0.1:80", "[2001:db8::1]:80"; v4-mapped ones print as IPv4. */
 void endpoint_format(const struct endpoint *e, char buf[ENDPOINT_TEXT_MAX]);
 /** The address alone, without port and brackets. */
-void endpoint_format_addr(const struct endpoint *e, char buf[ENDPOINT_TEXT_MAX]);
+void endpoint_format_addr(const struct endpoint *e,
+			  char buf[ENDPOINT_TEXT_MAX]);
 bool endpoint_equal(const struct endpoint *a, const struct endpoint *b);
 bool endpoint_is_v4mapped(const struct endpoint *e);
 bool endpoint_is_loopback(const struct endpoint *e);
@@ -105,8 +106,8 @@ struct tcp_sample {
 	enum tcp_timer timer;
 	uint32_t expires_ms; /* to that timer; 0 when OFF */
 	uint8_t retrans;     /* of that timer: unanswered probes or resends */
-	uint32_t rqueue;     /* bytes not read by the program; LISTEN: backlog */
-	uint32_t wqueue;     /* bytes not acknowledged; LISTEN: its limit */
+	uint32_t rqueue; /* bytes not read by the program; LISTEN: backlog */
+	uint32_t wqueue; /* bytes not acknowledged; LISTEN: its limit */
 	struct tcp_info_fields info;
 };
 

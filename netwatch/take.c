@@ -196,8 +196,8 @@ static struct error *look_up(struct taking *t, struct socket_probe *probe)
 	struct space *space;
 
 	if (probe->netns_fd >= 0) {
-		struct error *err = netwatch_get_space(t->nw, TAKE_FD(probe->netns_fd),
-					      &space);
+		struct error *err = netwatch_get_space(
+			t->nw, TAKE_FD(probe->netns_fd), &space);
 		if (err && error_code(err) == ERROR_DENIED) {
 			t->elsewhere++;
 			error_free(err);
@@ -225,8 +225,8 @@ static bool is_still(const struct process *p, const struct socket_fd *fd)
 {
 	struct process_fd now;
 	char text[64];
-	AUTO_ERROR struct error *err = process_fd_link(p, fd->fd, &now, text,
-						       sizeof(text));
+	AUTO_ERROR struct error *err =
+		process_fd_link(p, fd->fd, &now, text, sizeof(text));
 
 	return !err && now.kind == PROCESS_FD_SOCKET && now.inode == fd->inode;
 }

@@ -245,8 +245,8 @@ static int compare_inodes(const void *a, const void *b)
 enum column { FLOOR, ALL, ALL_CPU, PROCESS, LOOKUP, SS, COLUMNS };
 
 static const char *const column_names[COLUMNS] = {
-	"floor_ms", "dump_all_ms", "dump_all_cpu_ms",
-	"dump_process_ms", "lookup_us", "ss_tinope_ms",
+	"floor_ms",	   "dump_all_ms", "dump_all_cpu_ms",
+	"dump_process_ms", "lookup_us",	  "ss_tinope_ms",
 };
 
 static void print_columns(double v[COLUMNS][ROUNDS_MAX], size_t rounds)

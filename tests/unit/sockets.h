@@ -162,8 +162,8 @@ static inline struct truth truth_of(int fd)
 
 	truth_name(fd, false, &t.local);
 	truth_name(fd, true, &t.remote);
-	assert_int_equal(
-		getsockopt(fd, SOL_SOCKET, SO_COOKIE, &t.cookie, &len), 0);
+	assert_int_equal(getsockopt(fd, SOL_SOCKET, SO_COOKIE, &t.cookie, &len),
+			 0);
 	assert_int_equal(fstat(fd, &st), 0);
 	t.inode = st.st_ino;
 	return t;

@@ -23,7 +23,8 @@ static struct error *refuse(void *arg UNUSED)
 	return error_new(ERROR_CORRUPT, "as told");
 }
 
-static void test_function_runs_inside_and_the_caller_stays_outside(void **state UNUSED)
+static void
+test_function_runs_inside_and_the_caller_stays_outside(void **state UNUSED)
 {
 	AUTO_CLOSE int fd = new_netns();
 	uint64_t before = netns_own(), inside = 0;
@@ -112,7 +113,8 @@ static void test_receiving_from_netlink_ends_after_a_while(void **state UNUSED)
 
 	assert_ok(netns_netlink(-1, NETLINK_ROUTE, &sk));
 	assert_int_equal(getsockopt(nl_socket_get_fd(sk), SOL_SOCKET,
-				    SO_RCVTIMEO, &t, &len), 0);
+				    SO_RCVTIMEO, &t, &len),
+			 0);
 	assert_int_equal(t.tv_sec, 5);
 	nl_socket_free(sk);
 }
@@ -181,8 +183,8 @@ static int name_a_namespace(void *arg UNUSED)
 	if (mount(from, path, NULL, MS_BIND, NULL) < 0)
 		return 2;
 	struct error *err = netns_enumerate(arena, &list, &gaps);
-	const struct netns_ref *ref =
-		err ? NULL : find_ref(&list, netns_inode(ns));
+	const struct netns_ref *ref = err ? NULL
+					  : find_ref(&list, netns_inode(ns));
 	if (!ref || strcmp(ref->name, path) != 0 || ref->pid != 0)
 		rc = 3;
 	else if (netns_open_ref(ref, &fd) || netns_inode(fd) != ref->inode)
@@ -199,7 +201,8 @@ static int name_a_namespace(void *arg UNUSED)
 	return rc;
 }
 
-static void test_mounted_namespace_without_process_is_enumerated(void **state UNUSED)
+static void
+test_mounted_namespace_without_process_is_enumerated(void **state UNUSED)
 {
 	NEEDS("root", geteuid() == 0);
 	in_child(name_a_namespace, NULL);
@@ -255,14 +258,17 @@ static void test_socket_tells_its_own_namespace(void **state UNUSED)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_function_runs_inside_and_the_caller_stays_outside),
+		cmocka_unit_test(
+			test_function_runs_inside_and_the_caller_stays_outside),
 		cmocka_unit_test(test_own_namespace_needs_no_entering),
 		cmocka_unit_test(test_what_is_no_network_namespace_is_refused),
 		cmocka_unit_test(test_denied_namespace_names_the_capability),
 		cmocka_unit_test(test_netlink_socket_sees_the_other_namespace),
-		cmocka_unit_test(test_receiving_from_netlink_ends_after_a_while),
+		cmocka_unit_test(
+			test_receiving_from_netlink_ends_after_a_while),
 		cmocka_unit_test(test_namespace_of_a_process_is_enumerated),
-		cmocka_unit_test(test_mounted_namespace_without_process_is_enumerated),
+		cmocka_unit_test(
+			test_mounted_namespace_without_process_is_enumerated),
 		cmocka_unit_test(test_refused_processes_are_a_gap),
 		cmocka_unit_test(test_socket_tells_its_own_namespace),
 	};

@@ -45,8 +45,7 @@ static void assert_gaps(const struct tcp_snapshot *snap, size_t n)
 	for (size_t i = 0; i < snap->gaps.n && snap->gaps.n != n; i++)
 		print_message("gap %s %d: %s\n",
 			      gap_kind_name(snap->gaps.v[i].kind),
-			      (int)snap->gaps.v[i].count,
-			      snap->gaps.v[i].text);
+			      (int)snap->gaps.v[i].count, snap->gaps.v[i].text);
 	assert_int_equal(snap->gaps.n, n);
 }
 
@@ -126,8 +125,8 @@ static void test_socket_in_another_namespace_is_seen_there(void **state UNUSED)
 	assert_seen(&l, q.client, TCP_STATE_ESTABLISHED, netns_own());
 	assert_int_equal(l.snap->n, 6);
 	// and the second sample is asked for there too
-	struct tcp_socket *s = tcp_snapshot_find(l.snap,
-						 truth_of(p.server).inode);
+	struct tcp_socket *s =
+		tcp_snapshot_find(l.snap, truth_of(p.server).inode);
 	assert_int_equal(write(p.client, "x", 1), 1);
 	assert_ok(netwatch_resample(l.nw, &s, 1));
 	assert_int_equal(s->second_state, TCP_SAMPLED);
@@ -179,7 +178,8 @@ static int take_as_nobody(void *arg)
 	return l->snap->n == 0 && denied >= 3 ? 0 : 3;
 }
 
-static void test_denied_target_is_gaps_and_not_a_clean_table(void **state UNUSED)
+static void
+test_denied_target_is_gaps_and_not_a_clean_table(void **state UNUSED)
 {
 	struct pair p;
 	struct look l;
@@ -227,8 +227,8 @@ static void test_examining_reads_the_settings_and_the_path(void **state UNUSED)
 	look_open(&l, NULL);
 	look_take(&l);
 	struct tcp_socket **s = every(l.snap, l.arena);
-	struct net_facts *facts = arena_array(l.arena, l.snap->n,
-					      sizeof(*facts));
+	struct net_facts *facts =
+		arena_array(l.arena, l.snap->n, sizeof(*facts));
 	assert_ok(netwatch_examine(l.nw, &l.fds, s, l.snap->n, l.arena, facts));
 	for (size_t i = 0; i < l.snap->n; i++) {
 		assert_true(s[i]->options.known);
@@ -305,8 +305,8 @@ static struct net_facts *whole_look(struct look *l)
 {
 	look_take(l);
 	struct tcp_socket **s = every(l->snap, l->arena);
-	struct net_facts *facts = arena_array(l->arena, l->snap->n + 1,
-					      sizeof(*facts));
+	struct net_facts *facts =
+		arena_array(l->arena, l->snap->n + 1, sizeof(*facts));
 
 	assert_ok(netwatch_examine(l->nw, &l->fds, s, l->snap->n, l->arena,
 				   facts));
@@ -373,8 +373,8 @@ static void test_vanished_socket_and_gaps_are_replayed(void **state UNUSED)
 	assert_int_equal(again.snap->gaps.v[0].kind, GAP_GONE);
 	assert_int_equal(again.snap->gaps.v[0].count, 3);
 	s = tcp_snapshot_find(again.snap, inode);
-	struct tcp_socket *other = tcp_snapshot_find(
-		again.snap, truth_of(p.client).inode);
+	struct tcp_socket *other =
+		tcp_snapshot_find(again.snap, truth_of(p.client).inode);
 	assert_ok(netwatch_resample(again.nw, &s, 1));
 	assert_int_equal(s->second_state, TCP_VANISHED);
 	assert_ok(netwatch_resample(again.nw, &other, 1));
@@ -412,12 +412,16 @@ static void test_recording_on_a_full_disk_is_an_error(void **state UNUSED)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_every_tcp_socket_is_seen_and_nothing_else),
-		cmocka_unit_test(test_socket_in_another_namespace_is_seen_there),
+		cmocka_unit_test(
+			test_every_tcp_socket_is_seen_and_nothing_else),
+		cmocka_unit_test(
+			test_socket_in_another_namespace_is_seen_there),
 		cmocka_unit_test(test_fd_closed_meanwhile_is_a_gap),
-		cmocka_unit_test(test_denied_target_is_gaps_and_not_a_clean_table),
+		cmocka_unit_test(
+			test_denied_target_is_gaps_and_not_a_clean_table),
 		cmocka_unit_test(test_ended_target_is_gone),
-		cmocka_unit_test(test_examining_reads_the_settings_and_the_path),
+		cmocka_unit_test(
+			test_examining_reads_the_settings_and_the_path),
 		cmocka_unit_test(test_replay_gives_what_was_recorded),
 		cmocka_unit_test(test_vanished_socket_and_gaps_are_replayed),
 		cmocka_unit_test(test_recording_on_a_full_disk_is_an_error),

@@ -39,8 +39,7 @@ static struct tcp_socket identity_of(int fd)
 
 static void set(int fd, int level, int name, int value)
 {
-	assert_int_equal(setsockopt(fd, level, name, &value, sizeof(value)),
-			 0);
+	assert_int_equal(setsockopt(fd, level, name, &value, sizeof(value)), 0);
 }
 
 static int get(int fd, int level, int name)
@@ -62,7 +61,8 @@ static void test_settings_are_those_that_were_made(void **state)
 	assert_true(o.known);
 	assert_null(tcp_options_why(&o));
 	assert_false(o.keepalive);
-	assert_int_equal(o.keepidle_s, get(p.client, IPPROTO_TCP, TCP_KEEPIDLE));
+	assert_int_equal(o.keepidle_s,
+			 get(p.client, IPPROTO_TCP, TCP_KEEPIDLE));
 	assert_int_equal(o.user_timeout_ms, 0);
 	set(p.client, SOL_SOCKET, SO_KEEPALIVE, 1);
 	set(p.client, IPPROTO_TCP, TCP_KEEPIDLE, 15);

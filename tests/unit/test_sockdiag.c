@@ -16,11 +16,11 @@
  * does. Nothing is made up but the one flag, field or return value.
  */
 static struct {
-	unsigned dumps;	      // dump requests that were sent
-	unsigned interrupt;   // so many first answers of dumps get DUMP_INTR
-	unsigned lose;	      // so many receives fail as ENOBUFS does
-	bool silent;	      // no answer comes
-	uint8_t protocol;     // ask for this one instead of TCP
+	unsigned dumps;	    // dump requests that were sent
+	unsigned interrupt; // so many first answers of dumps get DUMP_INTR
+	unsigned lose;	    // so many receives fail as ENOBUFS does
+	bool silent;	    // no answer comes
+	uint8_t protocol;   // ask for this one instead of TCP
 	bool first_answer;
 } seam;
 
@@ -203,8 +203,8 @@ static void assert_gone(struct sockdiag *diag, const struct truth *t,
 			uint64_t cookie)
 {
 	struct tcp_socket s;
-	AUTO_ERROR struct error *err = sockdiag_lookup(
-		diag, &t->local, &t->remote, 0, cookie, &s);
+	AUTO_ERROR struct error *err =
+		sockdiag_lookup(diag, &t->local, &t->remote, 0, cookie, &s);
 
 	assert_non_null(err);
 	assert_int_equal(error_code(err), ERROR_GONE);
@@ -221,8 +221,8 @@ static void test_lookup_wants_the_right_cookie(void **state)
 		assert_null(sockdiag_lookup(*state, &t.local, &t.remote, 0,
 					    t.cookie, &s));
 		assert_is(&s, &t);
-		assert_null(sockdiag_lookup(*state, &t.local, &t.remote, 0, 0,
-					    &s));
+		assert_null(
+			sockdiag_lookup(*state, &t.local, &t.remote, 0, 0, &s));
 		assert_is(&s, &t);
 		assert_gone(*state, &t, t.cookie + 1);
 		close_pair(&p);
@@ -244,7 +244,8 @@ static void test_v4mapped_socket_is_found_by_its_plain_addresses(void **state)
 }
 
 /* The kernel answers with the listener; "half-open" rests on not believing. */
-static void test_absent_connection_is_gone_although_its_port_listens(void **state)
+static void
+test_absent_connection_is_gone_although_its_port_listens(void **state)
 {
 	for (enum flavour f = PLAIN4; f <= MAPPED; f++) {
 		struct pair p = make_pair(f);
@@ -268,8 +269,8 @@ static void test_listener_is_found_by_its_local_endpoint(void **state)
 		assert_null(sockdiag_lookup(*state, &t.local, NULL, 0, 0, &s));
 		assert_is(&s, &t);
 		close_pair(&p);
-		AUTO_ERROR struct error *err = sockdiag_lookup(
-			*state, &t.local, NULL, 0, 0, &s);
+		AUTO_ERROR struct error *err =
+			sockdiag_lookup(*state, &t.local, NULL, 0, 0, &s);
 		assert_non_null(err);
 		assert_int_equal(error_code(err), ERROR_GONE);
 	}
@@ -310,8 +311,8 @@ static void test_link_local_connection_is_found_by_its_interface(void **state)
 	assert_int_equal(t.local.scope, at.sin6_scope_id);
 	AUTO_SOCKETS struct tcp_snapshot *snap = dump(*state, NULL);
 	assert_is(tcp_snapshot_find(snap, t.inode), &t);
-	assert_null(sockdiag_lookup(*state, &t.local, &t.remote, 0, t.cookie,
-				    &s));
+	assert_null(
+		sockdiag_lookup(*state, &t.local, &t.remote, 0, t.cookie, &s));
 	assert_is(&s, &t);
 	assert_null(sockdiag_resample(*state, &s));
 	assert_int_equal(s.second_state, TCP_SAMPLED);
@@ -388,7 +389,8 @@ static void test_error_in_the_final_message_is_not_an_empty_table(void **state)
 	assert_non_null(strstr(error_text(err), "no socket diagnostics"));
 }
 
-static void test_interrupted_dump_is_repeated_and_counts_nothing_twice(void **state)
+static void
+test_interrupted_dump_is_repeated_and_counts_nothing_twice(void **state)
 {
 	struct pair p = make_pair(PLAIN4);
 	AUTO_SOCKETS struct tcp_snapshot *calm = dump(*state, NULL);
@@ -463,8 +465,8 @@ static void put_attr(uint8_t *at, uint16_t len, uint16_t type)
 
 static void test_message_with_lying_lengths_is_survived(void **state UNUSED)
 {
-	static const uint16_t lengths[] = { 0, 1, 3, 4, 5, 107, 108, 284,
-					    0x7fff, 0xffff };
+	static const uint16_t lengths[] = { 0,	 1,   3,   4,	   5,
+					    107, 108, 284, 0x7fff, 0xffff };
 	const size_t head = sizeof(struct inet_diag_msg);
 
 	for (size_t size = 0; size < head + 300; size++) {
@@ -499,7 +501,8 @@ static void test_other_families_and_states_are_refused(void **state UNUSED)
 	assert_int_equal(sockdiag_parse(&m, sizeof(m), &s), 0);
 }
 
-#define WITH_DIAG(test) cmocka_unit_test_setup_teardown(test, open_diag, close_diag)
+#define WITH_DIAG(test)                                                        \
+	cmocka_unit_test_setup_teardown(test, open_diag, close_diag)
 
 int main(void)
 {
@@ -511,14 +514,17 @@ int main(void)
 		WITH_DIAG(test_snapshot_ascends_by_inode_and_has_every_socket),
 		WITH_DIAG(test_lookup_wants_the_right_cookie),
 		WITH_DIAG(test_v4mapped_socket_is_found_by_its_plain_addresses),
-		WITH_DIAG(test_absent_connection_is_gone_although_its_port_listens),
+		WITH_DIAG(
+			test_absent_connection_is_gone_although_its_port_listens),
 		WITH_DIAG(test_listener_is_found_by_its_local_endpoint),
 		WITH_DIAG(test_link_local_connection_is_found_by_its_interface),
 		WITH_DIAG(test_second_sample_counts_what_arrived_meanwhile),
 		WITH_DIAG(test_closed_socket_has_vanished_in_the_second_sample),
 		WITH_DIAG(test_each_listener_of_a_shared_port_is_sampled_again),
-		WITH_DIAG(test_error_in_the_final_message_is_not_an_empty_table),
-		WITH_DIAG(test_interrupted_dump_is_repeated_and_counts_nothing_twice),
+		WITH_DIAG(
+			test_error_in_the_final_message_is_not_an_empty_table),
+		WITH_DIAG(
+			test_interrupted_dump_is_repeated_and_counts_nothing_twice),
 		WITH_DIAG(test_dump_that_stays_interrupted_is_inconsistent),
 		WITH_DIAG(test_lost_answer_makes_the_dump_be_repeated),
 		WITH_DIAG(test_silent_kernel_is_an_error),

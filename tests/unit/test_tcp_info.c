@@ -21,8 +21,8 @@ static void test_tcp_info_is_what_the_socket_itself_says(void **state UNUSED)
 		assert_int_equal(write(p.client, "request", 7), 7);
 		assert_int_equal(read(p.server, buf, 7), 7);
 	}
-	assert_null(sockdiag_lookup(diag, &t.local, &t.remote, 0, t.cookie,
-				    &s));
+	assert_null(
+		sockdiag_lookup(diag, &t.local, &t.remote, 0, t.cookie, &s));
 	assert_int_equal(
 		getsockopt(p.server, IPPROTO_TCP, TCP_INFO, &want, &len), 0);
 	const struct tcp_info_fields *i = &s.first.info;
@@ -43,7 +43,8 @@ static void test_tcp_info_is_what_the_socket_itself_says(void **state UNUSED)
 }
 
 /* What the kernel's header says, for all the fields that header has. */
-static void test_tcp_info_offsets_are_those_of_the_uapi_header(void **state UNUSED)
+static void
+test_tcp_info_offsets_are_those_of_the_uapi_header(void **state UNUSED)
 {
 	struct tcp_info raw;
 	struct tcp_info_fields f;
@@ -83,7 +84,8 @@ static void test_tcp_info_offsets_are_those_of_the_uapi_header(void **state UNUS
 	SAME(snd_wnd, snd_wnd);
 }
 
-static void test_short_tcp_info_has_only_the_groups_it_holds(void **state UNUSED)
+static void
+test_short_tcp_info_has_only_the_groups_it_holds(void **state UNUSED)
 {
 	static const struct {
 		size_t len;
@@ -111,9 +113,8 @@ static void test_short_tcp_info_has_only_the_groups_it_holds(void **state UNUSED
 
 		memset(raw, 0xff, cases[i].len + 1);
 		sockdiag_parse_tcp_info(raw, cases[i].len, &f);
-		assert_int_equal(f.known, cases[i].newest
-						  ? cases[i].newest * 2 - 1
-						  : 0);
+		assert_int_equal(f.known,
+				 cases[i].newest ? cases[i].newest * 2 - 1 : 0);
 		if (!(f.known & TCP_INFO_SEGS))
 			assert_int_equal(f.segs_in, 0);
 		free(raw);
@@ -124,8 +125,10 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_tcp_info_is_what_the_socket_itself_says),
-		cmocka_unit_test(test_tcp_info_offsets_are_those_of_the_uapi_header),
-		cmocka_unit_test(test_short_tcp_info_has_only_the_groups_it_holds),
+		cmocka_unit_test(
+			test_tcp_info_offsets_are_those_of_the_uapi_header),
+		cmocka_unit_test(
+			test_short_tcp_info_has_only_the_groups_it_holds),
 	};
 
 	return cmocka_run_group_tests(tests, own_netns, NULL);
