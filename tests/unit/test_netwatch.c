@@ -136,6 +136,51 @@ static void test_socket_in_another_namespace_is_seen_there(void **state UNUSED)
 	close_pair(&q);
 }
 
+/* An MPTCP connection on loopback, or false where there is no MPTCP. */
+static bool mptcp_pair(struct pair *p)
+{
+	struct sockaddr_storage at = loopback(PLAIN4, 0);
+	socklen_t len = sizeof(at);
+
+	p->listener = socket(AF_INET, SOCK_STREAM, IPPROTO_MPTCP);
+	if (p->listener < 0)
+		return false;
+	assert_int_equal(bind(p->listener, (void *)&at, len), 0);
+	assert_int_equal(listen(p->listener, 1), 0);
+	getsockname(p->listener, (void *)&at, &len);
+	p->client = socket(AF_INET, SOCK_STREAM, IPPROTO_MPTCP);
+	assert_int_equal(connect(p->client, (void *)&at, len), 0);
+	p->server = accept(p->listener, NULL, NULL);
+	assert_true(p->server >= 0);
+	return true;
+}
+
+static void test_mptcp_connection_is_seen_and_marked(void **state UNUSED)
+{
+	struct net_facts facts;
+	struct pair p = { -1, -1, -1 };
+	struct look l;
+
+	if (!mptcp_pair(&p))
+		skip(); // not every kernel has it
+	struct truth t = truth_of(p.client);
+	look_open(&l, NULL);
+	look_take(&l);
+	assert_gaps(l.snap, 0);
+	assert_int_equal(l.snap->n, 3);
+	struct tcp_socket *s = tcp_snapshot_find(l.snap, t.inode);
+	assert_non_null(s);
+	assert_int_equal(s->first.state, TCP_STATE_ESTABLISHED);
+	assert_true(endpoint_equal(&s->remote, &t.remote));
+	assert_ok(netwatch_examine(l.nw, &l.fds, &s, 1, l.arena, &facts));
+	assert_true(s->options.is_mptcp);
+	assert_true(s->options.known || s->options.error == EOPNOTSUPP);
+	assert_ok(netwatch_resample(l.nw, &s, 1));
+	assert_int_equal(s->second_state, TCP_SAMPLED);
+	look_close(&l);
+	close_pair(&p);
+}
+
 static void test_fd_closed_meanwhile_is_a_gap(void **state UNUSED)
 {
 	struct pair p = make_pair(PLAIN4), q = make_pair(PLAIN4);
@@ -416,6 +461,7 @@ int main(void)
 			test_every_tcp_socket_is_seen_and_nothing_else),
 		cmocka_unit_test(
 			test_socket_in_another_namespace_is_seen_there),
+		cmocka_unit_test(test_mptcp_connection_is_seen_and_marked),
 		cmocka_unit_test(test_fd_closed_meanwhile_is_a_gap),
 		cmocka_unit_test(
 			test_denied_target_is_gaps_and_not_a_clean_table),

@@ -19,6 +19,7 @@ static struct {
 	unsigned dumps;	    // dump requests that were sent
 	unsigned interrupt; // so many first answers of dumps get DUMP_INTR
 	unsigned lose;	    // so many receives fail as ENOBUFS does
+	unsigned cut;	    // so many bytes of the next answer are missing
 	bool silent;	    // no answer comes
 	uint8_t protocol;   // ask for this one instead of TCP
 	bool first_answer;
@@ -60,6 +61,10 @@ int nl_recv(struct nl_sock *sk, struct sockaddr_nl *nla, unsigned char **buf,
 		((struct nlmsghdr *)*buf)->nlmsg_flags |= NLM_F_DUMP_INTR;
 	}
 	seam.first_answer = false;
+	if (n > 0 && seam.cut) {
+		n -= seam.cut;
+		seam.cut = 0;
+	}
 	return n;
 }
 
@@ -432,6 +437,20 @@ static void test_lost_answer_makes_the_dump_be_repeated(void **state)
 	close_pair(&p);
 }
 
+static void test_cut_message_is_a_gap(void **state)
+{
+	struct pair p = make_pair(PLAIN4);
+	AUTO_SOCKETS struct tcp_snapshot *whole = dump(*state, NULL);
+
+	seam.cut = 8;
+	AUTO_SOCKETS struct tcp_snapshot *snap = dump(*state, NULL);
+	assert_int_equal(snap->n, whole->n - 1);
+	assert_int_equal(snap->gaps.n, 1);
+	assert_int_equal(snap->gaps.v[0].kind, GAP_CORRUPT);
+	assert_int_equal(snap->gaps.v[0].count, 1);
+	close_pair(&p);
+}
+
 static void test_silent_kernel_is_an_error(void **state)
 {
 	struct tcp_snapshot *snap = NULL;
@@ -527,6 +546,7 @@ int main(void)
 			test_interrupted_dump_is_repeated_and_counts_nothing_twice),
 		WITH_DIAG(test_dump_that_stays_interrupted_is_inconsistent),
 		WITH_DIAG(test_lost_answer_makes_the_dump_be_repeated),
+		WITH_DIAG(test_cut_message_is_a_gap),
 		WITH_DIAG(test_silent_kernel_is_an_error),
 		WITH_DIAG(test_failed_dump_keeps_what_the_snapshot_held),
 		cmocka_unit_test(test_message_with_lying_lengths_is_survived),
