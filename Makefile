@@ -74,6 +74,7 @@ MAIN_OBJ := $(BUILD)/detector/main.o
 BIN      := $(BUILD)/stranded
 MAN      := $(wildcard detector/*.1 detector/man/*.1)
 TESTS    := $(patsubst tests/unit/%.c,$(BUILD)/tests/%,$(wildcard tests/unit/test_*.c))
+BENCHES  := $(patsubst tests/bench/%.c,$(BUILD)/bench/%,$(wildcard tests/bench/*.c))
 FUZZERS  := $(patsubst tests/fuzz/%.c,$(BUILD)/fuzz/%,$(wildcard tests/fuzz/fuzz_*.c))
 
 # without a main there is the library alone
@@ -96,6 +97,11 @@ $(BUILD)/tests/%: $(BUILD)/tests/unit/%.o $(LIB)
 	$(call say,LDTEST)
 	$(Q)mkdir -p $(@D)
 	$(Q)$(LINK) $^ $(pkg_libs) $(test_libs)
+
+$(BUILD)/bench/%: $(BUILD)/tests/bench/%.o $(LIB)
+	$(call say,LDBENCH)
+	$(Q)mkdir -p $(@D)
+	$(Q)$(LINK) $^ $(pkg_libs)
 
 $(BUILD)/fuzz/%: $(BUILD)/tests/fuzz/%.o $(LIB)
 	$(call say,LDFUZZ)
@@ -139,7 +145,7 @@ demo:
 	$(Q)scenarios/demo/run.sh '$(abspath $(BIN))'
 
 bench test-matrix: deps
-	$(Q)$(MAKE) all
+	$(Q)$(MAKE) all $(if $(filter bench,$@),$(BENCHES))
 	$(Q)STRANDED='$(abspath $(BIN))' $(PYTHON) tests/$(@:test-%=%)/run.py $(ARGS)
 
 lint:
@@ -178,4 +184,5 @@ help:
 	lint format fuzz fuzzers fuzz-run install uninstall clean help FORCE
 
 -include $(LIB_OBJ:.o=.d) $(MAIN_OBJ:.o=.d) $(TESTS:$(BUILD)/tests/%=$(BUILD)/tests/unit/%.d) \
-	$(FUZZERS:$(BUILD)/fuzz/%=$(BUILD)/tests/fuzz/%.d)
+	$(FUZZERS:$(BUILD)/fuzz/%=$(BUILD)/tests/fuzz/%.d) \
+	$(BENCHES:$(BUILD)/bench/%=$(BUILD)/tests/bench/%.d)
