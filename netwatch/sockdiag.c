@@ -37,6 +37,7 @@ struct sockdiag {
 	struct raw_store raw; // of the request that is being answered
 	enum net_record_type record_as;
 	uint64_t netns;
+	uint64_t sift[1024]; // low 16 bits of the inodes that a dump keeps
 	uint32_t seq;
 };
 
@@ -86,8 +87,25 @@ uint64_t sockdiag_netns(const struct sockdiag *diag)
 	return diag->netns;
 }
 
-static bool inode_wanted(const struct sockdiag_filter *filter, uint32_t inode)
+/* Most sockets of a dump are not wanted, and a bit tells that of most. */
+static void sift_fill(struct sockdiag *diag,
+		      const struct sockdiag_filter *filter)
 {
+	memset(diag->sift, 0, sizeof(diag->sift));
+	for (size_t i = 0; filter && i < filter->n_inodes; i++) {
+		uint16_t bit = filter->inodes[i];
+
+		diag->sift[bit / 64] |= 1ull << bit % 64;
+	}
+}
+
+static bool inode_wanted(const struct sockdiag *diag,
+			 const struct sockdiag_filter *filter, uint32_t inode)
+{
+	uint16_t bit = inode;
+
+	if (!(diag->sift[bit / 64] >> bit % 64 & 1))
+		return false;
 	size_t lo = 0, hi = filter->n_inodes;
 
 	while (lo < hi) {
@@ -114,7 +132,7 @@ static int on_socket(struct sockdiag *diag, struct answer *a,
 	}
 	// most of a dump is other processes' sockets
 	if (a->filter && a->filter->inodes &&
-	    !inode_wanted(a->filter, m->idiag_inode))
+	    !inode_wanted(diag, a->filter, m->idiag_inode))
 		return 0;
 	return raw_store_add(&diag->raw, m->idiag_inode, a->mono_ns, a->wall_ms,
 			     m, len);
@@ -348,6 +366,9 @@ static struct error *parse_dump(struct sockdiag *diag,
 
 	if (raw_store_sort(&diag->raw) < 0)
 		return &error_nomem;
+	struct error *err = tcp_snapshot_reserve(snap, diag->raw.n);
+	if (err)
+		return err;
 	for (size_t i = 0; i < diag->raw.n; i++) {
 		struct tcp_socket *s = tcp_snapshot_add(snap);
 
@@ -369,6 +390,8 @@ struct error *sockdiag_dump_into(struct sockdiag *diag,
 				 struct tcp_snapshot *snap)
 {
 	size_t before = snap->n;
+
+	sift_fill(diag, filter);
 	struct error *err = dump_family(diag, AF_INET, filter, snap);
 
 	if (!err)

@@ -152,6 +152,24 @@ void tcp_snapshot_destroy(struct tcp_snapshot *snap)
 	free(snap);
 }
 
+struct error *tcp_snapshot_reserve(struct tcp_snapshot *snap, size_t n)
+{
+	size_t cap = snap->n + n;
+
+	if (cap <= snap->cap)
+		return NULL;
+	if (cap > SOCKET_MAX)
+		return error_new(ERROR_UNSUPPORTED,
+				 "more than %d sockets in one picture",
+				 SOCKET_MAX);
+	void *v = reallocarray(snap->v, cap, sizeof(*snap->v));
+	if (!v)
+		return &error_nomem;
+	snap->v = v;
+	snap->cap = cap;
+	return NULL;
+}
+
 struct tcp_socket *tcp_snapshot_add(struct tcp_snapshot *snap)
 {
 	if (snap->n == snap->cap) {

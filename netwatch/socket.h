@@ -159,6 +159,8 @@ void tcp_snapshot_destroy(struct tcp_snapshot *snap);
  * out of memory or at SOCKET_MAX. Moves v.
  */
 struct tcp_socket *tcp_snapshot_add(struct tcp_snapshot *snap);
+/** Make room for @n more, with one allocation. Moves v. */
+struct error *tcp_snapshot_reserve(struct tcp_snapshot *snap, size_t n);
 /** Put v in order, and drop what was seen twice (same cookie). */
 struct error *tcp_snapshot_sort(struct tcp_snapshot *snap);
 /** By inode (not 0); NULL when absent. */
