@@ -298,23 +298,6 @@ static void wait_for_route(const struct sockaddr_in6 *to)
 	assert_true(reached);
 }
 
-/* A new IPv6 address is usable only when a kernel thread has had its turn. */
-static void wait_for_address(const struct sockaddr_storage *where)
-{
-	int fd = socket(AF_INET6, SOCK_DGRAM, 0), rc = -1;
-	struct sockaddr_in6 at;
-
-	memcpy(&at, where, sizeof(at));
-	at.sin6_port = htons(9);
-	for (int i = 0; i < 500 && rc < 0; i++) {
-		rc = connect(fd, (void *)&at, sizeof(at));
-		if (rc < 0)
-			usleep(10000);
-	}
-	assert_int_equal(rc, 0);
-	close(fd);
-}
-
 static void test_link_local_connection_is_found_by_its_interface(void **state)
 {
 	NEEDS("root", geteuid() == 0);
