@@ -1,0 +1,125 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Goroutines against the program's own account of them.
+
+The whole table of versions and flavours is tests/matrix; here are the default
+toolchain, Debian's version, and a program that does not stand still.
+"""
+import os
+import time
+
+import pytest
+
+import dump
+import tool
+import truth
+
+LONG = os.environ.get("STRANDED_TEST_LONG") == "1" or \
+    os.environ.get("CI") == "true"
+CHURN_SECONDS = 60 if LONG else 8
+
+
+def parked(own):
+    """All but those whose stack is that of the dumper."""
+    return {n: g for n, g in own.items()
+            if not any(f.function == "main.control" for f in g.frames)}
+
+
+@pytest.mark.parametrize("toolchain,flavour", [
+    (None, "plain"), (None, "stripped"), ("1.19.13", "plain"),
+    ("1.19.13", "cgo"), ("1.27.4", "pie-no-sections")])
+def test_every_goroutine_as_go_itself_prints_it(victim, toolchain, flavour):
+    with tool.Program(victim("waits", toolchain, flavour)) as program:
+        known = program.truth()
+        assert known["complete"]
+        own = parked(dump.parse(tool.own_dump(program)))
+        result = tool.stranded("ps", "--format", "debug2", program.pid)
+        assert result.status == tool.CLEAN, result
+        seen = parked(dump.parse(result.out))
+        n, found = dump.compare(own, seen)
+        assert not found, "\n".join(found)
+        assert n >= 70
+        listed = tool.stranded("ps", "--format", "json", "--stacks",
+                               program.pid)
+        found = truth.check(known, listed.json)
+        assert not found, "\n".join(found)
+
+
+def test_running_goroutines_have_no_invented_stack(waits):
+    assert waits.ask("spin 1") == "spinning 1"
+    own = {t["id"] for t in waits.known["goroutines"]}
+    for _ in range(20):
+        result = tool.stranded("ps", "--format", "json", "--stacks",
+                               waits.pid)
+        assert result.status in (tool.CLEAN, tool.GAPS), result
+        for task in result.json["tasks"]:
+            if task["state"] == "running":
+                assert not task.get("stack"), task
+                assert int(task["id"]) not in own, task
+    waits.ask("nospin")
+
+
+def test_blocked_since_is_the_collection_that_saw_it(waits):
+    time.sleep(1)
+    _, begin, end = waits.ask("gc").split()
+    time.sleep(1.5)
+    before = time.monotonic_ns()
+    result = tool.stranded("ps", "--format", "json", waits.pid)
+    after = time.monotonic_ns()
+    tasks = truth.tasks_by_id(result.json)
+    ids = [t["id"] for t in waits.known["goroutines"] if t["kind"] == "read"]
+    assert ids
+    for number in ids:
+        at_least = tasks[number]["blocked_ms"]["at_least"]
+        assert (before - int(end)) / 1e6 - 20 <= at_least, tasks[number]
+        assert at_least <= (after - int(begin)) / 1e6 + 20, tasks[number]
+
+
+def same_stack(g, task):
+    """Is the stack in JSON the one of Go's own dump?"""
+    mine = [(f.function, f.file, f.line) for f in g.frames]
+    theirs = [(f["function"], f["file"], f["line"]) for f in task["stack"]
+              if not hidden(f["function"])]
+    return theirs[:len(mine)] == mine if g.elided or len(mine) >= 90 \
+        else theirs == mine
+
+
+def hidden(function):
+    """What Go leaves out of its dump: the runtime's own, not exported."""
+    name = function.rsplit(".", 1)[1]
+    return function.startswith(("runtime.", "internal/runtime/")) and \
+        not name[:1].isupper()
+
+
+@pytest.mark.parametrize("toolchain", [None, "1.19.13"])
+def test_no_wrong_stack_under_100000_creations_a_second(victim, toolchain):
+    with tool.Program(victim("waits", toolchain), ) as program:
+        program.truth()
+        program.line_of_truth = program.ask("park 1000")
+        own = parked(dump.parse(tool.own_dump(program)))
+        own = {n: g for n, g in own.items() if not g.running}
+        program.ask("churn 100000")
+        time.sleep(0.5)
+        first = int(program.ask("created").split()[1])
+        begin = time.monotonic()
+        rounds = torn = 0
+        while time.monotonic() - begin < CHURN_SECONDS:
+            result = tool.stranded("ps", "--format", "debug2", program.pid)
+            assert result.status in (tool.CLEAN, tool.GAPS), result
+            seen = dump.parse(result.out)
+            missing = own.keys() - seen.keys()
+            assert not missing, "not listed: %s\n%s" % (missing, result.err)
+            _, found = dump.compare(own, {n: seen[n] for n in own})
+            assert not found, "round %d: %s" % (rounds, "\n".join(found))
+            listed = tool.stranded("ps", "--format", "json", program.pid)
+            assert listed.status in (tool.CLEAN, tool.GAPS), listed
+            torn += sum(g["count"] for g in listed.json["gaps"]
+                        if g["kind"] == "torn")
+            rounds += 1
+        seconds = time.monotonic() - begin
+        rate = (int(program.ask("created").split()[1]) - first) / seconds
+        program.ask("calm")
+    print("%d snapshots in %.0f s, %.0f creations/s, %d torn and marked"
+          % (2 * rounds, seconds, rate, torn))
+    assert rounds >= 5
+    assert rate > (30000 if not LONG else 50000), \
+        "the victim was too slow to prove anything: %.0f/s" % rate

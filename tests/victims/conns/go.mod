@@ -1,0 +1,3 @@
+module stranded.test/conns
+
+go 1.17
