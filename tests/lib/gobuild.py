@@ -179,5 +179,21 @@ def build(folder, package=".", toolchain=None, flavour="plain"):
     return path
 
 
+def shared():
+    """A C program that has Go in a shared library of its own."""
+    folder = os.path.join(ROOT, "tests", "victims", "shared")
+    out = os.path.join(OUT, "shared")
+    path = os.path.join(out, "host")
+    if os.path.exists(path):
+        return path
+    os.makedirs(out, exist_ok=True)
+    _run([base_go(), "build", "-buildmode=c-shared", "-o",
+          os.path.join(out, "libgo.so"), "."],
+         _environment(GOTOOLCHAIN="local", CGO_ENABLED="1"), cwd=folder)
+    _run(["cc", "-o", path, os.path.join(folder, "host", "main.c"),
+          "-L", out, "-lgo", "-Wl,-rpath," + out], _environment())
+    return path
+
+
 def victim(name, toolchain=None, flavour="plain"):
     return build("tests/victims/" + name, ".", toolchain, flavour)

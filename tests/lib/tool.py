@@ -24,15 +24,19 @@ class Result:
     def __init__(self, argv, status, out, err, seconds, usage):
         self.argv = argv
         self.status = status
-        self.out = out
-        self.err = err
+        self.raw = out
+        self.out = out.decode("utf-8", "replace")
+        self.err = err.decode("utf-8", "replace")
         self.seconds = seconds
         self.max_rss = usage.ru_maxrss * 1024
         self.cpu = usage.ru_utime + usage.ru_stime
 
     @property
     def json(self):
-        return json.loads(self.out)
+        try:
+            return json.loads(self.raw.decode("utf-8"))
+        except ValueError as e:
+            raise AssertionError("no JSON: %s: %r" % (e, self)) from e
 
     def __repr__(self):
         return "%s\nstatus %s, %.2f s\n%s%s" % (
@@ -64,8 +68,8 @@ def run(argv, timeout=60, env=None):
         child.returncode = os.waitstatus_to_exitcode(status)
         out.seek(0)
         err.seek(0)
-        ret = Result(argv, child.returncode, out.read().decode("utf-8", "replace"),
-                     err.read().decode("utf-8", "replace"), seconds, usage)
+        ret = Result(argv, child.returncode, out.read(), err.read(), seconds,
+                     usage)
     if late:
         raise AssertionError("took longer than %s s: %r" % (timeout, ret))
     return ret

@@ -1,0 +1,3 @@
+module stranded.test/exec
+
+go 1.17

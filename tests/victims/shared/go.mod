@@ -1,0 +1,3 @@
+module stranded.test/shared
+
+go 1.17
