@@ -15,9 +15,10 @@
 # usage: run.sh [STRANDED]      environment: GO, DEMO_WAIT (seconds)
 # shellcheck disable=SC2317 # trap and wait_for call the functions
 set -u
-cd "$(dirname "$0")" || exit 2
+here=$(cd "$(dirname "$0")" && pwd) || exit 2
+stranded=$(realpath "${1:-$here/../../build/stranded}")
+cd "$here" || exit 2
 
-stranded=${1:-../../build/stranded}
 queue=10.77.0.2 metrics=10.77.0.3 client=10.77.0.1
 prefix=st-demo
 nsc=$prefix-$$-client nss=$prefix-$$-server

@@ -74,22 +74,6 @@ def test_blocked_since_is_the_collection_that_saw_it(waits):
         assert at_least <= (after - int(begin)) / 1e6 + 20, tasks[number]
 
 
-def same_stack(g, task):
-    """Is the stack in JSON the one of Go's own dump?"""
-    mine = [(f.function, f.file, f.line) for f in g.frames]
-    theirs = [(f["function"], f["file"], f["line"]) for f in task["stack"]
-              if not hidden(f["function"])]
-    return theirs[:len(mine)] == mine if g.elided or len(mine) >= 90 \
-        else theirs == mine
-
-
-def hidden(function):
-    """What Go leaves out of its dump: the runtime's own, not exported."""
-    name = function.rsplit(".", 1)[1]
-    return function.startswith(("runtime.", "internal/runtime/")) and \
-        not name[:1].isupper()
-
-
 @pytest.mark.parametrize("toolchain", [None, "1.19.13"])
 def test_no_wrong_stack_under_100000_creations_a_second(victim, toolchain):
     with tool.Program(victim("waits", toolchain), ) as program:

@@ -177,3 +177,21 @@ def compare(own, theirs, ignore=()):
             ret.append("goroutine %d [%s]: Go has not got it"
                        % (number, g.state))
     return n, ret
+
+
+def hidden(function):
+    """What Go leaves out of its dump: the runtime's own, not exported."""
+    package, _, name = function.rpartition(".")
+    return package.startswith(("runtime", "internal/runtime/")) and \
+        not package.startswith("runtime/") and not name[:1].isupper()
+
+
+def without_runtime(goroutines):
+    """A dump made while the program crashes shows the runtime's own frames
+    and goroutines as well: what is left without them."""
+    ret = collections.OrderedDict()
+    for number, g in goroutines.items():
+        g.frames = [f for f in g.frames if not hidden(f.function)]
+        if g.frames:
+            ret[number] = g
+    return ret
