@@ -121,24 +121,31 @@ static void put_stack_new(FILE *out, const struct stack *stack,
 		fputs("...additional frames elided...\n", out);
 }
 
-/* Until Go 1.20 the limit is one of physical frames, hidden ones included. */
+/*
+ * Until Go 1.20 the limit is one of physical frames, hidden ones included, but
+ * its mark stands there only when as many were printed.
+ */
 static void put_stack_old(FILE *out, const struct stack *stack,
 			  const struct frame *const *v, size_t n)
 {
-	uint32_t physical = 0, last = 0;
+	bool all = n && v[0]->hidden;
+	uint32_t physical = 0;
+	size_t printed = 0;
 
-	for (; last < stack->n && physical < MAX_FRAMES; last++)
-		physical += !stack->frames[last]->inlined;
-	const struct frame *end = last < stack->n ? stack->frames[last] : NULL;
-	for (size_t i = 0; i < n && v[i] != end; i++)
-		put_frame(out, v[i]);
-	if (physical == MAX_FRAMES)
+	for (uint32_t i = 0; i < stack->n && physical < MAX_FRAMES; i++) {
+		physical += !stack->frames[i]->inlined;
+		if (!all && stack->frames[i]->hidden)
+			continue;
+		put_frame(out, stack->frames[i]);
+		printed++;
+	}
+	if (printed == MAX_FRAMES)
 		fputs("...additional frames elided...\n", out);
 }
 
 static void put_creator(FILE *out, const struct task *task)
 {
-	if (!task->created_by || task->id == 1)
+	if (!task->created_by || task->created_by->hidden || task->id == 1)
 		return;
 	fputs("created by ", out);
 	escape_print(out, task->created_by->function, SIZE_MAX);

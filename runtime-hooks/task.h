@@ -23,7 +23,7 @@
 #include "base/process.h"
 
 /* Limits, with their reasons. */
-#define TASK_MAX_FRAMES 256    /* Go's own debug=2 prints at most 100 */
+#define TASK_MAX_FRAMES 1024   /* deep recursion; debug=2 prints 100 */
 #define TASK_MAX_TASKS 8000000 /* goroutines of 2 KiB: 16 GB of stacks alone */
 #define TASK_MAX_LABELS 64
 #define TASK_MAX_OBJECTS 64 /* cases of one select that are decoded */

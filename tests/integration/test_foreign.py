@@ -142,14 +142,25 @@ def test_esbuild_serve(root, version, tmp_path):
             err += data
         own = crash_dump(err.decode())
         assert own, err
-        n, found = dump.compare(own, dump.parse(seen.out),
-                                quit_changes(own))
+        theirs = dump.without_runtime(dump.parse(seen.out))
+        drop_go_wrappers(own, theirs)
+        n, found = dump.compare(own, theirs, quit_changes(own))
         assert not found, "\n".join(found)
         assert n >= 3
         client.close()
     finally:
         daemon.end()
         daemon.child.stderr.close()
+
+
+def drop_go_wrappers(own, theirs):
+    """Before Go 1.21 the wrapper of a go statement has a closure's name; only
+    a dump made while crashing shows it."""
+    for number, g in own.items():
+        if number in theirs and \
+                g.frames[:-1] == theirs[number].frames and \
+                re.search(r"\.func\d+$", g.frames[-1].function):
+            g.frames.pop()
 
 
 def quit_changes(own):

@@ -4,6 +4,7 @@
 The whole table of versions and flavours is tests/matrix; here are the default
 toolchain, Debian's version, and a program that does not stand still.
 """
+import json
 import os
 import time
 
@@ -58,27 +59,37 @@ def test_running_goroutines_have_no_invented_stack(waits):
     waits.ask("nospin")
 
 
-def test_blocked_since_is_the_collection_that_saw_it(waits):
-    time.sleep(1)
+def test_blocked_since_is_the_collection_that_saw_it(victim):
+    """The runtime marks who is blocked when it collects, and not before."""
+    with tool.Program(victim("waits"), env=dict(os.environ, GOGC="off")) as p:
+        p.truth()
+        blocked_since(p)
+
+
+def blocked_since(waits):
+    known = json.loads(waits.ask("park 20"))
     _, begin, end = waits.ask("gc").split()
     time.sleep(1.5)
     before = time.monotonic_ns()
     result = tool.stranded("ps", "--format", "json", waits.pid)
     after = time.monotonic_ns()
     tasks = truth.tasks_by_id(result.json)
-    ids = [t["id"] for t in waits.known["goroutines"] if t["kind"] == "read"]
-    assert ids
-    for number in ids:
-        at_least = tasks[number]["blocked_ms"]["at_least"]
-        assert (before - int(end)) / 1e6 - 20 <= at_least, tasks[number]
-        assert at_least <= (after - int(begin)) / 1e6 + 20, tasks[number]
+    parked_now = [g for g in known["goroutines"] if g["name"] == "parked"]
+    assert len(parked_now) == 20
+    for said in parked_now:
+        blocked = tasks[said["id"]]["blocked_ms"]
+        assert blocked["at_least_source"] == "waitsince", blocked
+        low = (before - int(end)) / 1e6 - 20
+        high = (after - int(begin)) / 1e6 + 20
+        assert low <= blocked["at_least"] <= high, (low, high, blocked)
+        assert blocked["at_most"] >= blocked["at_least"], blocked
 
 
 @pytest.mark.parametrize("toolchain", [None, "1.19.13"])
 def test_no_wrong_stack_under_100000_creations_a_second(victim, toolchain):
-    with tool.Program(victim("waits", toolchain), ) as program:
+    with tool.Program(victim("waits", toolchain)) as program:
         program.truth()
-        program.line_of_truth = program.ask("park 1000")
+        program.ask("park 1000")
         own = parked(dump.parse(tool.own_dump(program)))
         own = {n: g for n, g in own.items() if not g.running}
         program.ask("churn 100000")
