@@ -8,6 +8,7 @@
 #define SUDOG_NEXT 8
 #define SUDOG_PREV 16
 #define SUDOG_ELEM 24
+#define SUDOG_TICKET 48 /* behind elem, acquiretime and releasetime */
 #define HCHAN_BYTES 112
 #define COND_LIST 16	 /* sync.Cond {L Locker, notify notifyList} */
 #define COND_WALK_MAX 256 /* waiters of one Cond that are walked */
@@ -163,30 +164,39 @@ static raddr_t find_sudog(struct go_wait *w, const struct go_wait_on *on,
 	return 0;
 }
 
-/* Is @sudog on the notifyList {wait u32, notify u32, lock, head, tail}? */
-static bool list_holds(struct go_wait *w, raddr_t list, raddr_t sudog)
+/*
+ * Is @sudog on the notifyList {wait u32, notify u32, lock, head, tail}? Its
+ * ticket was drawn from wait, and notify did not come to it yet. The list of
+ * many waiters is not walked to its end for each of them: a list of sudogs
+ * that long, with tickets that fit, is no chance.
+ */
+static bool list_holds(struct go_wait *w, raddr_t list, raddr_t sudog,
+		       uint32_t ticket)
 {
 	uint8_t b[32];
 	uint64_t at;
 
-	if (!go_live_peek(w->mem, list, b, sizeof(b)))
+	if (!go_live_peek(w->mem, list, b, sizeof(b)) ||
+	    ticket - go_half(b + 4) >= go_half(b) - go_half(b + 4))
 		return false;
 	if (go_word(b + 24) == sudog)
 		return true;
 	at = go_word(b + 16);
-	for (int i = 0; i < COND_WALK_MAX && go_live_plausible(at); i++) {
+	for (int i = 0; i < COND_WALK_MAX; i++) {
+		if (!go_live_plausible(at))
+			return false;
 		if (at == sudog)
 			return true;
 		if (!go_live_word(w->mem, at + SUDOG_NEXT, &at))
 			return false;
 	}
-	return false;
+	return true;
 }
 
 /* Until 1.25 the sudog of a Cond does not name it; Cond.Wait needs it later,
  * so it lies in that function's frame. */
 static raddr_t find_cond(struct go_wait *w, const struct go_wait_on *on,
-			 raddr_t sudog)
+			 raddr_t sudog, uint32_t ticket)
 {
 	uint64_t end = on->shape ? on->shape->cond_end : 0, addr;
 
@@ -194,7 +204,7 @@ static raddr_t find_cond(struct go_wait *w, const struct go_wait_on *on,
 		if (go_stack_word(w->unwinder, on->view, off, &addr) &&
 		    go_live_plausible(addr) && !(addr & 7) &&
 		    !(addr >= on->view->sp && addr < on->view->hi) &&
-		    list_holds(w, addr + COND_LIST, sudog))
+		    list_holds(w, addr + COND_LIST, sudog, ticket))
 			return addr;
 	return 0;
 }
@@ -226,7 +236,7 @@ static bool sema_object(struct go_wait *w, const struct go_wait_on *on,
 		elem_at += 8;
 	elem = go_word(s + elem_at);
 	if (cond && !elem)
-		o->addr = find_cond(w, on, sudog);
+		o->addr = find_cond(w, on, sudog, go_half(s + SUDOG_TICKET));
 	else if (elem)
 		o->addr = elem - (on->shape ? on->shape->sync_back : 0);
 	return o->addr;
