@@ -547,6 +547,7 @@ static void no_facts(struct tcp_socket *s, struct net_facts *facts,
 {
 	s->options = (struct tcp_options){ .error = ENODATA };
 	*facts = (struct net_facts){
+		.path.neighbour_age_ms = -1,
 		.path.unknown_why = why,
 		.peer.why = why,
 	};

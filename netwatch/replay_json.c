@@ -40,12 +40,13 @@ static json_t *options_to_json(const struct tcp_options *o)
 
 static json_t *path_to_json(const struct path_facts *p)
 {
-	return json_pack("{si si si si so so so so}", "address_present",
+	return json_pack("{si si si si so so so sI so}", "address_present",
 			 p->address_present, "route_present", p->route_present,
 			 "carrier", p->carrier, "neighbour_failed",
 			 p->neighbour_failed, "device", text_to_json(p->device),
 			 "next_hop", text_to_json(p->next_hop), "neighbour",
-			 text_to_json(p->neighbour), "unknown_why",
+			 text_to_json(p->neighbour), "neighbour_age_ms",
+			 (json_int_t)p->neighbour_age_ms, "unknown_why",
 			 text_to_json(p->unknown_why));
 }
 
@@ -87,6 +88,14 @@ static json_int_t read_int(struct reader *r, const json_t *obj, const char *key,
 		return 0;
 	}
 	return n;
+}
+
+/* A duration that may be unknown: -1. */
+static int64_t read_age(struct reader *r, const json_t *obj, const char *key)
+{
+	if (json_integer_value(json_object_get(obj, key)) == -1)
+		return -1;
+	return read_int(r, obj, key, INT64_MAX);
 }
 
 static bool read_bool(struct reader *r, const json_t *obj, const char *key)
@@ -137,6 +146,7 @@ static void read_path(struct reader *r, const json_t *obj, struct path_facts *p)
 	p->device = read_text(r, obj, "device");
 	p->next_hop = read_text(r, obj, "next_hop");
 	p->neighbour = read_text(r, obj, "neighbour");
+	p->neighbour_age_ms = read_age(r, obj, "neighbour_age_ms");
 	p->unknown_why = read_text(r, obj, "unknown_why");
 }
 

@@ -308,6 +308,7 @@ static void assert_same_facts(const struct net_facts *a,
 	assert_same_text(a->path.device, b->path.device);
 	assert_same_text(a->path.next_hop, b->path.next_hop);
 	assert_same_text(a->path.neighbour, b->path.neighbour);
+	assert_int_equal(a->path.neighbour_age_ms, b->path.neighbour_age_ms);
 	assert_same_text(a->path.unknown_why, b->path.unknown_why);
 	assert_int_equal(a->peer.lookup, b->peer.lookup);
 	assert_int_equal(a->peer.netns, b->peer.netns);
@@ -316,6 +317,7 @@ static void assert_same_facts(const struct net_facts *a,
 	assert_int_equal(a->peer.peer_timer, b->peer.peer_timer);
 	assert_same_text(a->peer.via, b->peer.via);
 	assert_same_text(a->peer.why, b->peer.why);
+	assert_int_equal(a->peer.first_wall_ms, b->peer.first_wall_ms);
 	assert_int_equal(a->peer.at_wall_ms, b->peer.at_wall_ms);
 	assert_int_equal(a->peer.times, b->peer.times);
 }

@@ -54,7 +54,8 @@ static struct file small_recording(void)
 {
 	struct tcp_socket s = { .netns = 42, .cookie = 9 };
 	struct net_facts facts = { .peer.why = "\xff not UTF-8",
-				   .path.device = "eth0" };
+				   .path.device = "eth0",
+				   .path.neighbour_age_ms = -1 };
 	AUTO_SOCKETS struct tcp_snapshot *snap = tcp_snapshot_create();
 	struct net_record *r = NULL;
 
@@ -100,6 +101,7 @@ static void test_recording_is_read_back(void **state UNUSED)
 	assert_ok(net_replay_facts(replay, s, arena, &facts));
 	assert_int_equal(facts.peer.times, 2);
 	assert_string_equal(facts.path.device, "eth0");
+	assert_int_equal(facts.path.neighbour_age_ms, -1);
 	assert_string_equal(facts.peer.why, "\xef\xbf\xbd not UTF-8");
 	net_replay_close(replay);
 	free(f.data);
