@@ -238,6 +238,41 @@ static void test_lost_nat_entry_is_never_proof(void **state UNUSED)
 	lab_close(&d);
 }
 
+/* A lone packet makes a new entry after the true one was lost. */
+static void test_entry_of_one_direction_is_never_proof(void **state UNUSED)
+{
+	lab_routed();
+	NEEDS("conntrack", !try_sh("command -v conntrack >/dev/null"));
+	nft("r", "table ip t { chain c { type nat hook postrouting priority "
+		 "100; oifname tob masquerade; }; }");
+	struct conn c = lab_tcp('a', 'b', "10.2.0.1", 7001);
+	nft("b", "table ip t { chain c { type filter hook input priority 0; "
+		 "drop; }; }");
+	sh("ip netns exec @r conntrack -F 2>/dev/null");
+	assert_int_equal(send(c.client, "x", 1, 0), 1);
+	clock_sleep_until(clock_mono_ns() + 100 * 1000000);
+	sh("ip netns exec @r conntrack -L 2>/dev/null | grep -q UNREPLIED");
+	lab_vanish(c.server);
+	assert_look('a', &c.s, PEER_AMBIGUOUS, "has not seen both directions");
+	lab_vanish(c.client);
+	close(c.listener);
+}
+
+/* r answers for b's address; later its routes no longer say so. */
+static void test_proxy_on_the_way_is_the_peer(void **state UNUSED)
+{
+	lab_routed();
+	sh("ip -n @r route add local 10.2.0.1/32 dev lo");
+	struct conn c = lab_tcp('a', 'r', "10.2.0.1", 7001);
+	assert_look('a', &c.s, PEER_FOUND, NULL);
+	sh("ip -n @r route del local 10.2.0.1/32 dev lo");
+	struct looked l = lab_look('a', &c.s);
+	assert_int_equal(l.facts.peer.lookup, PEER_FOUND);
+	assert_true(l.facts.peer.netns == lab_inode('r'));
+	looked_end(&l);
+	lab_close(&c);
+}
+
 static void test_ipv6_and_mapped_peers(void **state UNUSED)
 {
 	lab_needs();
@@ -572,6 +607,8 @@ int main(void)
 		LAB(test_masqueraded_peer_is_followed),
 		LAB(test_redirected_peer_is_followed),
 		LAB(test_lost_nat_entry_is_never_proof),
+		LAB(test_entry_of_one_direction_is_never_proof),
+		LAB(test_proxy_on_the_way_is_the_peer),
 		LAB(test_ipv6_and_mapped_peers),
 		LAB(test_ipv6_router_that_does_not_forward),
 		LAB(test_cut_path_is_never_proof),
