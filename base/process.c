@@ -125,7 +125,11 @@ bool process_alive(const struct process *p)
 	// of the stack is drawn anew by each execve(2), also of the same file.
 	if (pidfd_ended(p->pidfd) || read_stat(p->procfd, &now) ||
 	    now.state == 'Z' || now.state == 'X' ||
-	    now.start_ticks != p->start_ticks ||
+	    now.start_ticks != p->start_ticks)
+		return false;
+	// 0 is what the kernel shows whoever may not trace it (do_task_stat()
+	// in fs/proc/array.c): a lost permission is no execve.
+	if (now.stack_start && p->stack_start &&
 	    now.stack_start != p->stack_start)
 		return false;
 	return fstatat(p->procfd, "exe", &exe, 0) ||

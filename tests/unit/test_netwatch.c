@@ -209,7 +209,6 @@ static int take_as_nobody(void *arg)
 
 	if (setuid(65534) < 0)
 		return 1;
-	l->self->stack_start = 0; // as nobody would have read it
 	struct error *err = netwatch_take(l->nw, &l->fds, &l->snap);
 	if (err) {
 		fprintf(stderr, "%s\n", error_text(err));
