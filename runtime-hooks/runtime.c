@@ -10,7 +10,7 @@ const struct runtime_options runtime_everything = {
 	.fds = true,
 };
 
-const struct runtime_source *const runtime_sources[] = {&runtime_go, NULL};
+const struct runtime_source *const runtime_sources[] = { &runtime_go, NULL };
 
 struct error *runtime_attach(const struct process *p,
 			     const struct runtime_source **source_ret,

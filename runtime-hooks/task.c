@@ -60,14 +60,10 @@ const char *wait_kind_name(enum wait_kind kind)
 const char *task_state_name(enum task_state state)
 {
 	static const char *const names[] = {
-		[TASK_RUNNABLE] = "runnable",
-		[TASK_RUNNING] = "running",
-		[TASK_SYSCALL] = "syscall",
-		[TASK_WAITING] = "waiting",
-		[TASK_PREEMPTED] = "preempted",
-		[TASK_COPYSTACK] = "copystack",
-		[TASK_LEAKED] = "leaked",
-		[TASK_IDLE] = "idle",
+		[TASK_RUNNABLE] = "runnable",	[TASK_RUNNING] = "running",
+		[TASK_SYSCALL] = "syscall",	[TASK_WAITING] = "waiting",
+		[TASK_PREEMPTED] = "preempted", [TASK_COPYSTACK] = "copystack",
+		[TASK_LEAKED] = "leaked",	[TASK_IDLE] = "idle",
 		[TASK_UNKNOWN] = "unknown",
 	};
 

@@ -99,10 +99,9 @@ static struct error *find_layout(struct go_context *ctx)
 	modules = go_image_modules(ctx->image, &n);
 	if (!n)
 		return error_new(ERROR_CORRUPT, "no Go module in the program");
-	return go_layout_find(&ctx->layout,
-			      (struct go_segment[]){modules[0].data,
-						    modules[0].bss},
-			      2);
+	return go_layout_find(
+		&ctx->layout,
+		(struct go_segment[]){ modules[0].data, modules[0].bss }, 2);
 }
 
 static struct error *set_up(struct go_context *ctx)
@@ -124,8 +123,8 @@ static struct error *set_up(struct go_context *ctx)
 	err = find_layout(ctx);
 	if (err)
 		return error_wrap(err, "%s", go_image_version(ctx->image));
-	ctx->goroutines = go_goroutines_create(&ctx->mem, &ctx->layout,
-					       &ctx->sym);
+	ctx->goroutines =
+		go_goroutines_create(&ctx->mem, &ctx->layout, &ctx->sym);
 	return ctx->goroutines ? NULL : &error_nomem;
 }
 
@@ -188,8 +187,8 @@ static struct error *snapshot_create(const struct go_context *ctx,
 	snap->taken_wall_ms = clock_wall_ms();
 	snap->gaps.arena = snap->arena;
 	if (snap->arena)
-		snap->runtime = arena_strdup(snap->arena,
-					     go_image_version(ctx->image));
+		snap->runtime =
+			arena_strdup(snap->arena, go_image_version(ctx->image));
 	if (!snap->runtime) {
 		task_snapshot_destroy(snap);
 		return &error_nomem;
@@ -208,10 +207,9 @@ static struct error *go_snapshot(void *arg, const struct runtime_options *opt,
 	err = snapshot_create(ctx, &snap);
 	if (err)
 		return err;
-	err = go_goroutines_read(ctx->goroutines, opt,
-				 snap->taken_wall_ms -
-					 ctx->process->start_wall_ms,
-				 snap);
+	err = go_goroutines_read(
+		ctx->goroutines, opt,
+		snap->taken_wall_ms - ctx->process->start_wall_ms, snap);
 	if (err) {
 		task_snapshot_destroy(snap);
 		if (!process_alive(ctx->process)) {
@@ -221,7 +219,8 @@ static struct error *go_snapshot(void *arg, const struct runtime_options *opt,
 		return err;
 	}
 	snap->duration_ns = clock_mono_ns() - snap->taken_mono_ns;
-	log_debug("go", "snapshot: %zu goroutines, %llu retried, %llu torn, "
+	log_debug("go",
+		  "snapshot: %zu goroutines, %llu retried, %llu torn, "
 		  "%lld us, %zu bytes",
 		  snap->n, (unsigned long long)snap->torn_retried,
 		  (unsigned long long)snap->torn,

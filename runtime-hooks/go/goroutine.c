@@ -138,7 +138,7 @@ static bool locate_stack(const struct go_layout *l, struct item *it)
 	if (lo >= hi || hi - lo > STACK_MAX || sp < lo || sp >= hi || sp & 7 ||
 	    hi >> 47)
 		return false;
-	it->view = (struct go_stack_view){.sp = sp, .hi = hi};
+	it->view = (struct go_stack_view){ .sp = sp, .hi = hi };
 	return true;
 }
 
@@ -245,7 +245,8 @@ static void read_stacks(struct go_goroutines *gs, size_t n)
 		gs->reqs[n_reqs] = (struct process_read_req){
 			.addr = at,
 			.buf = gs->chunk + used,
-			.len = (uint32_t)(end - at)};
+			.len = (uint32_t)(end - at)
+		};
 		first[n_reqs++] = i;
 		used += end - at;
 		i += run;
@@ -265,7 +266,7 @@ static void read_stacks(struct go_goroutines *gs, size_t n)
 /* Read the g's of the portion again: what changed meanwhile is torn. */
 static void recheck(struct go_goroutines *gs, size_t from, size_t to)
 {
-	raddr_t addrs[BATCH] = {0};
+	raddr_t addrs[BATCH] = { 0 };
 	const uint8_t *at[BATCH];
 	size_t n = 0;
 
@@ -345,7 +346,7 @@ static void finish(struct pass *pass, struct item *it)
 static void run_batch(struct pass *pass, size_t n)
 {
 	struct go_goroutines *gs = pass->gs;
-	raddr_t addrs[BATCH] = {0};
+	raddr_t addrs[BATCH] = { 0 };
 	const uint8_t *at[BATCH];
 	size_t to;
 
@@ -373,7 +374,7 @@ static void run_first(struct pass *pass)
 
 	for (size_t i = 0; i < pass->len && !gs->mem->error; i += BATCH) {
 		size_t want = pass->len - i < BATCH ? pass->len - i : BATCH;
-		raddr_t addrs[BATCH] = {0};
+		raddr_t addrs[BATCH] = { 0 };
 		size_t n = 0;
 
 		if (!go_live_read(gs->mem, pass->array + i * 8, addrs,
@@ -465,7 +466,8 @@ static void run(struct pass *pass)
 		log_debug("go", "round %d: %zu goroutines again", pass->round,
 			  pass->n_retry);
 		if (pass->round == 1)
-			gtask_snapshot(pass->out)->torn_retried += pass->n_retry;
+			gtask_snapshot(pass->out)->torn_retried +=
+				pass->n_retry;
 		go_live_forget(pass->gs->mem);
 		run_retry(pass);
 	}
@@ -481,7 +483,8 @@ struct error *go_goroutines_read(struct go_goroutines *gs,
 				 int64_t alive_ms, struct task_snapshot *snap)
 {
 	struct pass pass = {
-		.gs = gs, .stacks = opt->stacks || opt->fds || opt->objects};
+		.gs = gs, .stacks = opt->stacks || opt->fds || opt->objects
+	};
 	struct error *err;
 
 	go_live_forget(gs->mem);

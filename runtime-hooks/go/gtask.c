@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "runtime-hooks/go/order.h"
 
 #define SITES 512 /* start functions and creators that are remembered */
 
@@ -203,8 +204,8 @@ static bool is_m(struct go_live *mem, raddr_t m)
 	uint64_t g0, back;
 
 	return go_live_plausible(m) && go_live_word(mem, m, &g0) &&
-	       go_live_plausible(g0) &&
-	       go_live_word(mem, g0 + GO_G_M, &back) && back == m;
+	       go_live_plausible(g0) && go_live_word(mem, g0 + GO_G_M, &back) &&
+	       back == m;
 }
 
 /*
@@ -282,7 +283,7 @@ static void set_labels(struct gtask *out, struct task *t, raddr_t at)
 			out->wait.labels_bad++;
 			return;
 		}
-		*memo = (struct label_memo){.at = at, .v = v, .n = n};
+		*memo = (struct label_memo){ .at = at, .v = v, .n = n };
 	}
 	t->labels = memo->v;
 	t->n_labels = memo->n;
@@ -303,7 +304,7 @@ static void set_identity(struct gtask *out, const struct gtask_in *in,
 		.fd_proof = FD_NONE,
 		.handle = in->g,
 		.torn = in->torn,
-		.blocked = {.at_most_ms = -1},
+		.blocked = { .at_most_ms = -1 },
 	};
 	t->leaked = t->state == TASK_LEAKED;
 	if (l->g_parent)
@@ -396,7 +397,7 @@ static void remember(struct gtask *out, const struct gtask_in *in)
 
 static void forget(struct gtask_record *r)
 {
-	*r = (struct gtask_record){0};
+	*r = (struct gtask_record){ 0 };
 }
 
 static bool fill_wait(struct gtask *out, const struct gtask_in *in,
@@ -453,8 +454,8 @@ bool gtask_emit(struct gtask *out, const struct gtask_in *in)
 	set_thread(out, in->bytes, t);
 	if (t->state == TASK_WAITING || t->state == TASK_SYSCALL ||
 	    t->state == TASK_LEAKED)
-		t->wait_since_mono_ns = (int64_t)go_word(in->bytes +
-							 l->g_waitsince);
+		t->wait_since_mono_ns =
+			(int64_t)go_word(in->bytes + l->g_waitsince);
 	if (in->shape && in->shape->whole)
 		remember(out, in);
 	else
@@ -467,109 +468,9 @@ bool gtask_emit(struct gtask *out, const struct gtask_in *in)
 	set_blocked(out, in, t);
 	out->running += t->state == TASK_RUNNING;
 	out->torn += t->torn;
-	out->incomplete += in->shape && t->partial && in->shape->stack->incomplete;
+	out->incomplete += in->shape && t->partial &&
+			   in->shape->stack->incomplete;
 	out->snap->n++;
-	return true;
-}
-
-struct id_place {
-	uint64_t id;
-	uint32_t place;
-};
-
-#define DIGIT_BITS 11
-#define DIGITS (1u << DIGIT_BITS)
-
-/* By one digit, from @a to @b; keeps the order of equal ones. */
-static void radix_pass(const struct id_place *a, struct id_place *b, size_t n,
-		       unsigned shift)
-{
-	uint32_t at[DIGITS] = {0}, sum = 0;
-
-	for (size_t i = 0; i < n; i++)
-		at[a[i].id >> shift & (DIGITS - 1)]++;
-	for (size_t d = 0; d < DIGITS; d++) {
-		uint32_t count = at[d];
-
-		at[d] = sum;
-		sum += count;
-	}
-	for (size_t i = 0; i < n; i++)
-		b[at[a[i].id >> shift & (DIGITS - 1)]++] = a[i];
-}
-
-/* Put tasks where @order says, each moved once, along the cycles. */
-static void permute(struct task *t, struct id_place *order, size_t n)
-{
-	for (size_t i = 0; i < n; i++) {
-		struct task first = t[i];
-		size_t to = i;
-
-		if (order[i].place == i)
-			continue;
-		while (order[to].place != i) {
-			size_t from = order[to].place;
-
-			t[to] = t[from];
-			order[to].place = (uint32_t)to;
-			to = from;
-		}
-		t[to] = first;
-		order[to].place = (uint32_t)to;
-	}
-}
-
-static bool sort_by_id(struct task *t, size_t n)
-{
-	struct id_place *a = calloc(n, sizeof(*a)), *b = calloc(n, sizeof(*b));
-	uint64_t all = 0;
-
-	if (!a || !b) {
-		free(a);
-		free(b);
-		return false;
-	}
-	for (size_t i = 0; i < n; i++) {
-		a[i] = (struct id_place){.id = t[i].id, .place = (uint32_t)i};
-		all |= t[i].id;
-	}
-	for (unsigned shift = 0; shift < 64 && all >> shift;
-	     shift += DIGIT_BITS) {
-		struct id_place *swap = a;
-
-		radix_pass(a, b, n, shift);
-		a = b;
-		b = swap;
-	}
-	permute(t, a, n);
-	free(a);
-	free(b);
-	return true;
-}
-
-/* Ascending by id, each once: the list of a hostile program may repeat. */
-static bool sort_tasks(struct gtask *out)
-{
-	struct task *t = out->snap->tasks;
-	size_t n = out->snap->n, kept = 0;
-	bool sorted = true;
-
-	for (size_t i = 1; i < n && sorted; i++)
-		sorted = t[i - 1].id < t[i].id;
-	if (sorted)
-		return true;
-	if (!sort_by_id(t, n))
-		return false;
-	for (size_t i = 0; i < n; i++) {
-		if (kept && t[kept - 1].id == t[i].id) {
-			out->duplicate++;
-			continue;
-		}
-		if (kept != i)
-			t[kept] = t[i];
-		kept++;
-	}
-	out->snap->n = kept;
 	return true;
 }
 
@@ -609,7 +510,7 @@ static void add_gaps(struct gtask *out)
 
 struct error *gtask_end(struct gtask *out)
 {
-	bool sorted = sort_tasks(out);
+	bool sorted = go_tasks_order(out->snap, &out->duplicate);
 
 	out->snap->torn = out->torn;
 	go_wait_count(out->snap->tasks, out->snap->n);

@@ -38,8 +38,8 @@ struct label_set {
 	size_t n;
 };
 
-static bool add(struct go_live *mem, struct arena *arena,
-		struct label_set *set, const uint8_t *key, const uint8_t *value)
+static bool add(struct go_live *mem, struct arena *arena, struct label_set *set,
+		const uint8_t *key, const uint8_t *value)
 {
 	struct label *l = &set->v[set->n];
 
@@ -53,8 +53,9 @@ static bool add(struct go_live *mem, struct arena *arena,
 	return true;
 }
 
-static bool read_list(struct go_live *mem, struct arena *arena,
-		      raddr_t labels, struct label_set *set)
+/* @empty: nothing with a pointer to it is a list too, and no map. */
+static bool read_list(struct go_live *mem, struct arena *arena, raddr_t labels,
+		      bool empty, struct label_set *set)
 {
 	uint64_t head[3];
 
@@ -63,7 +64,7 @@ static bool read_list(struct go_live *mem, struct arena *arena,
 	    head[1] > head[2] || head[2] > 4 * TASK_MAX_LABELS)
 		return false;
 	if (!head[1])
-		return !head[0] || go_live_plausible(head[0]);
+		return !head[0] || empty;
 	if (!go_live_plausible(head[0]))
 		return false;
 	for (uint64_t i = 0; i < head[1] && i < TASK_MAX_LABELS; i++) {
@@ -138,11 +139,12 @@ bool go_labels_read(struct go_live *mem, struct arena *arena, raddr_t labels,
 	if (!go_live_plausible(labels))
 		return false;
 	if (list_first)
-		ok = read_list(mem, arena, labels, &set) ||
-		     read_map(mem, arena, labels, &set);
+		ok = read_list(mem, arena, labels, false, &set) ||
+		     read_map(mem, arena, labels, &set) ||
+		     (minor && read_list(mem, arena, labels, true, &set));
 	else
 		ok = read_map(mem, arena, labels, &set) ||
-		     read_list(mem, arena, labels, &set);
+		     read_list(mem, arena, labels, false, &set);
 	if (!ok)
 		return false;
 	if (!set.n)

@@ -46,9 +46,12 @@ static int scan_one(struct go_live *mem, const struct go_segment *seg,
 
 		if (end - addr < want)
 			want = end - addr;
-		memset(buf, 0, WINDOW_BYTES + WINDOW_TAIL);
-		if (!go_live_read(mem, addr, buf, want) && mem->error)
-			return 0;
+		memset(buf + want, 0, WINDOW_BYTES + WINDOW_TAIL - want);
+		if (!go_live_read(mem, addr, buf, want)) {
+			if (mem->error)
+				return 0;
+			memset(buf, 0, want);
+		}
 		words = want > WINDOW_BYTES ? WINDOW_BYTES / 8 : want / 8;
 		if (!fn(arg, &(struct go_window){
 				     .addr = addr,
@@ -96,7 +99,8 @@ static void sift(struct allgs_search *search)
 		reqs[i] = (struct process_read_req){
 			.addr = search->todo[i].array,
 			.buf = &search->todo[i].first,
-			.len = 8};
+			.len = 8
+		};
 	if (mem->read(mem->arg, reqs, search->n_todo) < 0)
 		return;
 	for (size_t i = 0; i < search->n_todo; i++) {
@@ -125,8 +129,8 @@ static bool collect_slices(void *arg, const struct go_window *window)
 			.cap = go_word(w + 16),
 		};
 
-		if (!go_live_plausible(s.array) || !s.len ||
-		    s.len > s.cap || s.cap > 2ull * TASK_MAX_TASKS)
+		if (!go_live_plausible(s.array) || !s.len || s.len > s.cap ||
+		    s.cap > 2ull * TASK_MAX_TASKS)
 			continue;
 		search->todo[search->n_todo++] = s;
 		if (search->n_todo == CANDIDATES_MAX)
@@ -175,7 +179,7 @@ static bool count_twins(void *arg, const struct go_window *window)
 static unsigned twins(struct go_layout *layout, const struct slice *s,
 		      const struct go_segment *segments, size_t n)
 {
-	struct twin_search t = {.array = s->array, .self = s->at};
+	struct twin_search t = { .array = s->array, .self = s->at };
 
 	if (go_layout_scan(layout->mem, segments, n, count_twins, &t) < 0)
 		return 0;
@@ -293,7 +297,7 @@ static size_t take_samples(struct go_layout *layout, struct go_sample *samples,
 			continue;
 		// the end of a g near an unmapped page reads as zeros
 		if (!go_live_read(layout->mem, s->addr, s->bytes,
-				    sizeof(s->bytes)) &&
+				  sizeof(s->bytes)) &&
 		    go_word(s->bytes + GO_G_SELF) != s->addr)
 			continue;
 		n += is_g(s->bytes, s->addr);

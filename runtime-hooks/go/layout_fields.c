@@ -52,8 +52,7 @@ static bool dead_at(const struct go_sample *s, unsigned off)
 {
 	uint32_t status = status_at(s, off);
 
-	return status == GO_IDLE || status == GO_DEAD ||
-	       status == GO_DEADEXTRA;
+	return status == GO_IDLE || status == GO_DEAD || status == GO_DEADEXTRA;
 }
 
 /*
@@ -217,9 +216,9 @@ static void find_syscallsp(struct go_layout *l, const struct go_sample *samples,
 	if (l->g_syscallsp_sure)
 		l->g_syscallsp = (uint16_t)(l->g_status - (old ? 32 : 40));
 	else
-		l->g_syscallsp = (uint16_t)(l->g_status -
-					    (l->minor && l->minor < 23 ? 32
-								       : 40));
+		l->g_syscallsp =
+			(uint16_t)(l->g_status -
+				   (l->minor && l->minor < 23 ? 32 : 40));
 	log_debug("go", "syscallsp %u: %u old, %u new", l->g_syscallsp, old,
 		  new);
 }
@@ -246,7 +245,7 @@ static bool find_start(struct go_layout *l, const struct go_sample *samples,
 struct error *go_layout_fields(struct go_layout *l,
 			       const struct go_sample *samples, size_t n)
 {
-	struct go_func main_func = {0}; // a library has none that runs
+	struct go_func main_func = { 0 }; // a library has none that runs
 
 	l->g_samples = (unsigned)n;
 	if (!n)
@@ -338,7 +337,7 @@ static struct error *read_reasons(struct go_layout *l, raddr_t at)
 struct error *go_layout_reasons(struct go_layout *layout,
 				const struct go_segment *segments, size_t n)
 {
-	struct reason_search search = {.mem = layout->mem};
+	struct reason_search search = { .mem = layout->mem };
 
 	if (go_layout_scan(layout->mem, segments, n, find_reasons, &search) < 0)
 		return &error_nomem;
@@ -352,33 +351,33 @@ enum go_reason_class go_reason_classify(const char *text)
 		enum go_reason_class class;
 	} table[] = {
 		// longer ones before those that they start with
-		{"IO wait", GO_REASON_IO},
-		{"chan receive (nil chan)", GO_REASON_FOREVER},
-		{"chan send (nil chan)", GO_REASON_FOREVER},
-		{"select (no cases)", GO_REASON_FOREVER},
-		{"chan receive", GO_REASON_CHAN_RECV},
-		{"chan send", GO_REASON_CHAN_SEND},
-		{"select", GO_REASON_SELECT},
-		{"semacquire", GO_REASON_SEMA},
-		{"sync.Cond.Wait", GO_REASON_COND},
-		{"sync.", GO_REASON_SEMA},
-		{"sleep", GO_REASON_SLEEP},
-		{"coroutine", GO_REASON_COROUTINE},
-		{"GC ", GO_REASON_RUNTIME},
-		{"GOMAXPROCS", GO_REASON_RUNTIME},
-		{"garbage collection", GO_REASON_RUNTIME},
-		{"finalizer wait", GO_REASON_RUNTIME},
-		{"cleanup wait", GO_REASON_RUNTIME},
-		{"force gc", GO_REASON_RUNTIME},
-		{"timer goroutine", GO_REASON_RUNTIME},
-		{"trace", GO_REASON_RUNTIME},
-		{"wait for GC cycle", GO_REASON_RUNTIME},
-		{"stopping the world", GO_REASON_RUNTIME},
-		{"flushing proc caches", GO_REASON_RUNTIME},
-		{"wait until GC ends", GO_REASON_RUNTIME},
-		{"dumping heap", GO_REASON_RUNTIME},
-		{"page trace flush", GO_REASON_RUNTIME},
-		{"debug call", GO_REASON_RUNTIME},
+		{ "IO wait", GO_REASON_IO },
+		{ "chan receive (nil chan)", GO_REASON_FOREVER },
+		{ "chan send (nil chan)", GO_REASON_FOREVER },
+		{ "select (no cases)", GO_REASON_FOREVER },
+		{ "chan receive", GO_REASON_CHAN_RECV },
+		{ "chan send", GO_REASON_CHAN_SEND },
+		{ "select", GO_REASON_SELECT },
+		{ "semacquire", GO_REASON_SEMA },
+		{ "sync.Cond.Wait", GO_REASON_COND },
+		{ "sync.", GO_REASON_SEMA },
+		{ "sleep", GO_REASON_SLEEP },
+		{ "coroutine", GO_REASON_COROUTINE },
+		{ "GC ", GO_REASON_RUNTIME },
+		{ "GOMAXPROCS", GO_REASON_RUNTIME },
+		{ "garbage collection", GO_REASON_RUNTIME },
+		{ "finalizer wait", GO_REASON_RUNTIME },
+		{ "cleanup wait", GO_REASON_RUNTIME },
+		{ "force gc", GO_REASON_RUNTIME },
+		{ "timer goroutine", GO_REASON_RUNTIME },
+		{ "trace", GO_REASON_RUNTIME },
+		{ "wait for GC cycle", GO_REASON_RUNTIME },
+		{ "stopping the world", GO_REASON_RUNTIME },
+		{ "flushing proc caches", GO_REASON_RUNTIME },
+		{ "wait until GC ends", GO_REASON_RUNTIME },
+		{ "dumping heap", GO_REASON_RUNTIME },
+		{ "page trace flush", GO_REASON_RUNTIME },
+		{ "debug call", GO_REASON_RUNTIME },
 	};
 
 	for (size_t i = 0; i < sizeof(table) / sizeof(table[0]); i++)

@@ -142,10 +142,10 @@ static bool old_shape(struct poll_shape *s, unsigned self)
 static bool shape_of(struct poll_shape *s, unsigned hit, bool write,
 		     unsigned self)
 {
-	*s = (struct poll_shape){.fd = 8};
+	*s = (struct poll_shape){ .fd = 8 };
 	if (old_shape(s, self) && hit == (write ? s->wg : s->rg))
 		return true;
-	*s = (struct poll_shape){.fd = 8};
+	*s = (struct poll_shape){ .fd = 8 };
 	s->rg = write ? hit - 8 : hit;
 	s->wg = s->rg + 8;
 	if (s->rg < 16 || s->wg > 96)
@@ -179,7 +179,7 @@ static size_t peek_desc(struct go_live *mem, raddr_t pd, uint8_t *b)
 bool go_layout_learn_poll(struct go_layout *l, raddr_t g, raddr_t pd,
 			  bool write, int sysfd)
 {
-	uint8_t b[POLL_BYTES] = {0};
+	uint8_t b[POLL_BYTES] = { 0 };
 	struct poll_shape shape;
 	unsigned hit, self;
 	bool proved;
@@ -210,9 +210,9 @@ struct deadline go_layout_deadline(int64_t value)
 	const int64_t far = INT64_C(1) << 59; // 18 years: as good as never
 
 	if (!value)
-		return (struct deadline){.state = DEADLINE_NONE};
+		return (struct deadline){ .state = DEADLINE_NONE };
 	if (value < 0)
-		return (struct deadline){.state = DEADLINE_EXPIRED};
+		return (struct deadline){ .state = DEADLINE_EXPIRED };
 	return (struct deadline){
 		.state = DEADLINE_SET,
 		.at_mono_ns = value < far ? value : far,

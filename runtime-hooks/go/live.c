@@ -22,7 +22,7 @@ struct go_page {
 
 int go_live_init(struct go_live *mem, go_read_fn *read, void *arg)
 {
-	*mem = (struct go_live){.read = read, .arg = arg, .now = 1};
+	*mem = (struct go_live){ .read = read, .arg = arg, .now = 1 };
 	mem->pages = calloc(PAGES, sizeof(*mem->pages));
 	return mem->pages ? 0 : -ENOMEM;
 }
@@ -46,8 +46,9 @@ static void read_batch(struct go_live *mem, struct process_read_req *reqs,
 
 bool go_live_read(struct go_live *mem, raddr_t addr, void *buf, size_t len)
 {
-	struct process_read_req req = {
-		.addr = addr, .buf = buf, .len = (uint32_t)len};
+	struct process_read_req req = { .addr = addr,
+					.buf = buf,
+					.len = (uint32_t)len };
 
 	if (len > UINT32_MAX || addr + len < addr)
 		return false;
@@ -80,7 +81,7 @@ static struct go_page *find_page(struct go_live *mem, uint64_t number)
 	page->number = number;
 	page->when = mem->now;
 	page->ok = go_live_read(mem, number << PAGE_SHIFT, page->bytes,
-				  PAGE_BYTES);
+				PAGE_BYTES);
 	return page;
 }
 
@@ -139,7 +140,7 @@ static void read_singly(struct go_live *mem, const raddr_t *addrs, size_t n,
 }
 
 void go_live_gather(struct go_live *mem, const raddr_t *addrs, size_t n,
-		      size_t len, uint8_t *buf, const uint8_t **at)
+		    size_t len, uint8_t *buf, const uint8_t **at)
 {
 	struct process_read_req reqs[GO_GATHER_MAX];
 	uint32_t first[GO_GATHER_MAX + 1];
@@ -150,7 +151,8 @@ void go_live_gather(struct go_live *mem, const raddr_t *addrs, size_t n,
 		raddr_t span = addrs[i + run - 1] + len - addrs[i];
 
 		reqs[n_runs] = (struct process_read_req){
-			.addr = addrs[i], .buf = buf, .len = (uint32_t)span};
+			.addr = addrs[i], .buf = buf, .len = (uint32_t)span
+		};
 		for (size_t k = 0; k < run; k++)
 			at[i + k] = buf + (addrs[i + k] - addrs[i]);
 		buf += span;

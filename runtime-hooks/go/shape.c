@@ -47,13 +47,13 @@ struct sync_name {
  * WaitGroup {8 bytes, sema u32} (sync/mutex.go, rwmutex.go, waitgroup.go).
  */
 static const struct sync_name sync_names[] = {
-	{"sync.(*Mutex).lockSlow", WAIT_MUTEX, 4},
-	{"internal/sync.(*Mutex).lockSlow", WAIT_MUTEX, 4},
-	{"sync.(*RWMutex).RLock", WAIT_RWMUTEX, 12},
-	{"sync.(*RWMutex).Lock", WAIT_RWMUTEX, 8},
-	{"sync.(*WaitGroup).Wait", WAIT_WAITGROUP, 8},
-	{"sync.(*Cond).Wait", WAIT_COND, 16},
-	{"internal/poll.(*fdMutex).rwlock", WAIT_SEMAPHORE, 0},
+	{ "sync.(*Mutex).lockSlow", WAIT_MUTEX, 4 },
+	{ "internal/sync.(*Mutex).lockSlow", WAIT_MUTEX, 4 },
+	{ "sync.(*RWMutex).RLock", WAIT_RWMUTEX, 12 },
+	{ "sync.(*RWMutex).Lock", WAIT_RWMUTEX, 8 },
+	{ "sync.(*WaitGroup).Wait", WAIT_WAITGROUP, 8 },
+	{ "sync.(*Cond).Wait", WAIT_COND, 16 },
+	{ "internal/poll.(*fdMutex).rwlock", WAIT_SEMAPHORE, 0 },
 };
 
 static bool note_sync(struct go_shape *shape, const char *name)

@@ -10,7 +10,7 @@
 #define SUDOG_ELEM 24
 #define SUDOG_TICKET 48 /* behind elem, acquiretime and releasetime */
 #define HCHAN_BYTES 112
-#define COND_LIST 16	 /* sync.Cond {L Locker, notify notifyList} */
+#define COND_LIST 16	  /* sync.Cond {L Locker, notify notifyList} */
 #define COND_WALK_MAX 256 /* waiters of one Cond that are walked */
 
 /*
@@ -85,8 +85,7 @@ static bool read_chan(struct go_wait *w, const struct chan_case *c,
 		return false;
 	if (go_live_peek(w->mem, c->chan, b, len) && decode_chan(w, c, b, o))
 		return true;
-	return go_live_read(w->mem, c->chan, b, len) &&
-	       decode_chan(w, c, b, o);
+	return go_live_read(w->mem, c->chan, b, len) && decode_chan(w, c, b, o);
 }
 
 static bool set_objects(struct go_wait *w, struct task *task,
@@ -114,8 +113,11 @@ bool go_wait_chan(struct go_wait *w, const struct go_wait_on *on,
 	}
 	while (addr && n < TASK_MAX_OBJECTS) {
 		uint8_t s[SUDOG_BYTES];
-		struct chan_case c = {.sudog = addr, .s = s, .both = select,
-				      .send = on->class == GO_REASON_CHAN_SEND};
+		struct chan_case c = { .sudog = addr,
+				       .s = s,
+				       .both = select,
+				       .send = on->class ==
+					       GO_REASON_CHAN_SEND };
 
 		if (!read_sudog(w, on->g, addr, s))
 			return false;
@@ -146,8 +148,7 @@ static raddr_t find_sudog(struct go_wait *w, const struct go_wait_on *on,
 		return 0;
 	end = shape->sudog_end;
 	// where it was on the last stack of this shape, then everywhere
-	for (uint64_t i = 0, off = shape->found_at; i <= end;
-	     off = i, i += 8) {
+	for (uint64_t i = 0, off = shape->found_at; i <= end; off = i, i += 8) {
 		if (!go_stack_word(w->unwinder, on->view, off, &addr) ||
 		    !go_live_plausible(addr) || addr == on->g ||
 		    (addr >= on->view->sp && addr < on->view->hi) ||
@@ -245,7 +246,7 @@ static bool sema_object(struct go_wait *w, const struct go_wait_on *on,
 bool go_wait_sema(struct go_wait *w, const struct go_wait_on *on,
 		  struct task *task)
 {
-	struct wait_object o = {.waiters = 1, .counts_known = true};
+	struct wait_object o = { .waiters = 1, .counts_known = true };
 
 	if (on->shape && on->class == GO_REASON_SEMA)
 		task->wait = on->shape->sync;
@@ -294,8 +295,8 @@ void go_wait_count(struct task *tasks, size_t n)
 	for (size_t i = 0; i < n; i++)
 		for (size_t k = 0; k < tasks[i].n_objects; k++) {
 			// built in this snapshot's arena, not yet handed out
-			struct wait_object *o = (struct wait_object *)
-				&tasks[i].objects[k];
+			struct wait_object *o =
+				(struct wait_object *)&tasks[i].objects[k];
 
 			o->waiters = tally_at(table, size, o)->count;
 		}

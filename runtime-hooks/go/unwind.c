@@ -7,8 +7,8 @@
 #include "runtime-hooks/go/shape.h"
 
 #define BUCKETS 4096
-#define BUCKET_MAX 64	  /* shapes with one first pc and size: callers differ */
-#define SHAPES_MAX 20000  /* some 8 MB */
+#define BUCKET_MAX 64	 /* shapes with one first pc and size: callers differ */
+#define SHAPES_MAX 20000 /* some 8 MB */
 #define WINDOW_BYTES 4096 /* deep stacks are read on in such pieces */
 
 struct go_unwinder {
@@ -125,8 +125,8 @@ static bool same(struct go_unwinder *u, const struct go_shape *s,
 }
 
 static struct go_shape *find_shape(struct go_unwinder *u,
-				   const struct go_stack_view *view,
-				   raddr_t pc, uint64_t key)
+				   const struct go_stack_view *view, raddr_t pc,
+				   uint64_t key)
 {
 	struct go_shape **at = &u->buckets[key % BUCKETS];
 
@@ -187,7 +187,8 @@ static void walk(struct go_unwinder *u, const struct go_stack_view *view,
 static struct go_shape *keep(struct go_unwinder *u, const struct go_shape *d,
 			     uint64_t key)
 {
-	size_t size = sizeof(*d) + d->n * (sizeof(*d->pcs) + sizeof(*d->ret_at));
+	size_t size =
+		sizeof(*d) + d->n * (sizeof(*d->pcs) + sizeof(*d->ret_at));
 	struct go_shape *s;
 
 	if (u->depth[key % BUCKETS] >= BUCKET_MAX || u->n_shapes >= SHAPES_MAX)
@@ -219,12 +220,13 @@ struct go_shape *go_unwind(struct go_unwinder *u,
 	kept = find_shape(u, view, pc, key);
 	if (kept)
 		return kept;
-	*d = (struct go_shape){
-		.first_pc = pc, .pcs = u->pcs, .ret_at = u->ret_at};
+	*d = (struct go_shape){ .first_pc = pc,
+				.pcs = u->pcs,
+				.ret_at = u->ret_at };
 	walk(u, view, pc, d, &truncated);
 	d->stack = u->sym->stack(u->sym->arg, d->pcs, d->n,
-				 !u->sym->is_entry(u->sym->arg, pc),
-				 !d->whole, truncated);
+				 !u->sym->is_entry(u->sym->arg, pc), !d->whole,
+				 truncated);
 	if (!d->stack)
 		return NULL;
 	shape_note_stack(d);

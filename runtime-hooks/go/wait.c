@@ -32,12 +32,12 @@ static bool decode_poll(const struct go_layout *l, raddr_t g, const uint8_t *b,
 	if (fd > INT_MAX)
 		return false;
 	ret->fd = (int)fd;
-	ret->read = ret->write = (struct deadline){DEADLINE_UNKNOWN, 0};
+	ret->read = ret->write = (struct deadline){ DEADLINE_UNKNOWN, 0 };
 	if (l->poll_rd && l->poll_wd + 8u <= len) {
-		ret->read = go_layout_deadline(
-			(int64_t)go_word(b + l->poll_rd));
-		ret->write = go_layout_deadline(
-			(int64_t)go_word(b + l->poll_wd));
+		ret->read =
+			go_layout_deadline((int64_t)go_word(b + l->poll_rd));
+		ret->write =
+			go_layout_deadline((int64_t)go_word(b + l->poll_wd));
 	}
 	return true;
 }
@@ -115,11 +115,9 @@ static bool find_poll(struct go_wait *w, const struct go_wait_on *on,
 	struct go_shape *shape = on->shape;
 	uint64_t end = SEARCH_BYTES, pd;
 
-	if (w->layout->poll_rg && *on->known &&
-	    is_poll(w, on, *on->known, ret))
+	if (w->layout->poll_rg && *on->known && is_poll(w, on, *on->known, ret))
 		return true;
-	if (shape && shape->poll_arg &&
-	    try_poll(w, on, shape->poll_arg, ret))
+	if (shape && shape->poll_arg && try_poll(w, on, shape->poll_arg, ret))
 		return true;
 	if (shape && shape->found_at && try_poll(w, on, shape->found_at, ret))
 		return true;
