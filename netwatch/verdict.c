@@ -342,6 +342,37 @@ static bool judge_peer_closed(struct judge *j)
 	return true;
 }
 
+/*
+ * The peer's end is there, but nothing of what it sends arrives: its own
+ * counter of resends, or of keepalive probes, says so.
+ */
+static bool judge_peer_unheard(struct judge *j)
+{
+	const struct peer_facts *p = &j->facts->peer;
+	bool probes = p->peer_timer == TCP_TIMER_KEEPALIVE;
+
+	if (p->lookup != PEER_FOUND || p->peer_state != TCP_STATE_ESTABLISHED ||
+	    j->cur->state != TCP_STATE_ESTABLISHED || j->moved == MOVED_YES)
+		return false;
+	if (!(p->peer_timer == TCP_TIMER_RETRANSMIT &&
+	      p->peer_retrans >= RESENDS_EARLY) &&
+	    !(probes && p->peer_retrans >= PROBES_MIN))
+		return false;
+	if ((probes || p->peer_retrans >= RESENDS_MIN) &&
+	    judge_knows(j->cur, TCP_INFO_BASE) &&
+	    judge_quiet_ms(j->cur) > UNANSWERED_MS)
+		decide(j, VERDICT_UNREACHABLE, false);
+	else
+		decide(j, VERDICT_SILENT, false);
+	judge_say_peer(j);
+	judge_say(j, EVIDENCE_STATE, p->at_wall_ms,
+		  "what the peer sends is not answered from here: its end has "
+		  "%s %u times",
+		  probes ? "probed" : "resent", p->peer_retrans);
+	judge_say_segments(j);
+	return true;
+}
+
 static bool judge_alive(struct judge *j)
 {
 	bool found = j->facts->peer.lookup == PEER_FOUND &&
@@ -429,7 +460,8 @@ static void judge_connection(struct judge *j)
 		judge_half_open(j);
 	else if (!judge_local(j) && !judge_resends(j) && !judge_keepalive(j) &&
 		 !judge_output(j) && !judge_zero_window(j) &&
-		 !judge_peer_closed(j) && !judge_alive(j))
+		 !judge_peer_closed(j) && !judge_peer_unheard(j) &&
+		 !judge_alive(j))
 		judge_silent(j);
 }
 
