@@ -44,33 +44,55 @@ static const char *grade_label(enum grade grade)
 	return "?";
 }
 
-/* What is wrong with the connection, after "its connection is". */
-static const char *trouble(const struct finding *f)
+/* Why they wait, for one and for many. */
+static const char *cause(const struct finding *f)
 {
+	bool one = f->count == 1;
+
 	switch (f->verdict) {
 	case VERDICT_HALF_OPEN:
-		return "half-open";
+		return one ? "its connection is half-open"
+			   : "their connections are half-open";
 	case VERDICT_UNREACHABLE:
-		return "unanswered";
+		return one ? "its peer does not answer"
+			   : "their peers do not answer";
 	case VERDICT_LOCAL_CAUSE:
-		return "cut off at this end";
+		return one ? "its connection is cut off at this end"
+			   : "their connections are cut off at this end";
 	case VERDICT_HALF_CLOSED:
-		return "closed by the peer";
+		return one ? "its peer has closed the connection"
+			   : "their peers have closed the connections";
 	case VERDICT_PEER_NOT_READING:
-		return "blocked by a peer that does not read";
+		return one ? "its peer does not read"
+			   : "their peers do not read";
 	case VERDICT_PATH_MTU:
-		return "losing all large packets";
-	case VERDICT_DATA_WAITING:
-		return "holding data for it";
+		return one ? "its large packets are lost"
+			   : "their large packets are lost";
 	case VERDICT_SILENT:
-		return "silent, and nothing would end the wait";
+		return one ? "its connection is silent, and nothing would end "
+			     "the wait"
+			   : "their connections are silent, and nothing would "
+			     "end the wait";
+	case VERDICT_CONNECTING:
+		return one ? "its handshake is not answered"
+			   : "their handshakes are not answered";
+	case VERDICT_DATA_WAITING:
 	case VERDICT_ALIVE:
 	case VERDICT_UNKNOWN:
 	case VERDICT_LISTENING:
-	case VERDICT_CONNECTING:
 		break;
 	}
 	return verdict_name(f->verdict);
+}
+
+/* What a connection is that nobody waits on. */
+static const char *condition(const struct finding *f)
+{
+	if (f->verdict == VERDICT_HALF_OPEN)
+		return "half-open";
+	if (f->verdict == VERDICT_LOCAL_CAUSE)
+		return "cut off at this end";
+	return "unanswered";
 }
 
 /* Between "3 goroutines" and "their connections are half-open". */
@@ -129,15 +151,13 @@ static char *headline(const struct report *r, const struct finding *f)
 			       "%s connection%s that nobody waits on %s "
 			       "%s: the next use hangs",
 			       count, PLURAL(f->count), one ? "is" : "are",
-			       trouble(f));
+			       condition(f));
 	else if (f->verdict == VERDICT_DATA_WAITING)
 		len = asprintf(&s, "%s %s %s not woken although data is there",
 			       count, who, one ? "is" : "are");
 	else
-		len = asprintf(&s, "%s %s %s: %s %s", count, who, fate(f),
-			       one ? "its connection is"
-				   : "their connections are",
-			       trouble(f));
+		len = asprintf(&s, "%s %s %s: %s", count, who, fate(f),
+			       cause(f));
 	return len < 0 ? NULL : s;
 }
 
