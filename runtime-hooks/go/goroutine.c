@@ -24,6 +24,7 @@ struct item {
 	struct go_stack_view view;
 	raddr_t pc;
 	bool stack_read;
+	bool emitted; /* a task was made of it */
 };
 
 struct go_goroutines {
@@ -181,7 +182,7 @@ static size_t plan_portion(struct pass *pass, size_t from, size_t n,
 		struct item *it = &gs->items[i];
 		size_t len;
 
-		it->stack_read = false;
+		it->stack_read = it->emitted = false;
 		plan(pass, it);
 		if (it->what != ITEM_READ)
 			continue;
@@ -264,24 +265,24 @@ static void read_stacks(struct go_goroutines *gs, size_t n)
 }
 
 /* Read the g's of the portion again: what changed meanwhile is torn. */
-static void recheck(struct go_goroutines *gs, size_t from, size_t to)
+static void read_again(struct go_goroutines *gs, size_t from, size_t to)
 {
 	raddr_t addrs[BATCH] = { 0 };
 	const uint8_t *at[BATCH];
 	size_t n = 0;
 
 	for (size_t i = from; i < to; i++)
-		if (gs->items[i].what == ITEM_READ)
+		if (gs->items[i].emitted)
 			addrs[n++] = gs->items[i].g;
 	go_live_gather(gs->mem, addrs, n, gs->layout->g_len, gs->bytes_again,
 		       at);
 	n = 0;
 	for (size_t i = from; i < to; i++)
-		if (gs->items[i].what == ITEM_READ)
+		if (gs->items[i].emitted)
 			gs->items[i].again = at[n++];
 }
 
-/* Did the goroutine stay where it was while its stack was read? */
+/* Did the goroutine stay where it was while the rest of it was read? */
 static bool stayed(const struct go_layout *l, const struct item *it)
 {
 	const uint8_t *a = it->bytes, *b = it->again;
@@ -295,51 +296,107 @@ static bool stayed(const struct go_layout *l, const struct item *it)
 		       gtask_marks_len(l));
 }
 
-static void finish(struct pass *pass, struct item *it)
+static struct gtask_in input(struct pass *pass, const struct item *it)
 {
-	struct go_goroutines *gs = pass->gs;
-	struct gtask_in in = {
-		.index = it->index,
+	return (struct gtask_in){
 		.g = it->g,
 		.bytes = it->bytes,
 		.view = &it->view,
-		.record = &gs->records[it->index],
+		.record = &pass->gs->records[it->index],
 		.first = !pass->round,
 		.last = last_round(pass),
 	};
+}
+
+/* One whose record makes no sense, also after all rounds. */
+static void give_up(struct pass *pass, const struct item *it)
+{
+	struct gtask_in in = input(pass, it);
+
+	pass->bad++;
+	in.torn = true;
+	if (it->bytes && go_word(it->bytes + GO_G_SELF) == it->g)
+		gtask_emit(pass->out, &in); // listed, without a stack
+}
+
+/*
+ * Make a task of what was read, for recheck() to keep or to drop. Sets
+ * it->emitted; leaves it false when the goroutine is to be read again.
+ */
+static void attempt(struct pass *pass, struct item *it)
+{
+	struct go_goroutines *gs = pass->gs;
+	struct gtask_in in = input(pass, it);
 	bool ok = true;
 
-	if (it->what == ITEM_SKIP)
-		return;
-	if (it->what == ITEM_BAD) {
-		if (!last_round(pass)) {
-			push_retry(pass, it->index);
-			return;
-		}
-		pass->bad++;
-		if (!it->bytes || go_word(it->bytes + GO_G_SELF) != it->g)
-			return;
-		in.torn = true; // listed, without a stack
-	}
+	it->emitted = false;
 	if (it->what == ITEM_KNOWN) {
 		in.shape = in.record->shape;
 		pass->known++;
 	} else if (it->what == ITEM_READ) {
-		in.torn = !stayed(gs->layout, it);
-		ok = it->stack_read && !in.torn;
-		if (ok)
+		if (it->stack_read)
 			in.shape = go_unwind(gs->unwinder, &it->view, it->pc);
-		ok = ok && in.shape && in.shape->whole;
-		in.pc = it->pc;
+		ok = in.shape && in.shape->whole;
 	}
-	if (!ok && !in.last) {
+	if (ok || in.last)
+		it->emitted = gtask_emit(pass->out, &in);
+	if (it->emitted)
+		pass->unreadable += it->what == ITEM_READ && !it->stack_read;
+	else
 		push_retry(pass, it->index);
-		return;
+}
+
+/* Drop the tasks of those that went on while they were read. */
+static void recheck(struct pass *pass, size_t from, size_t to, size_t base)
+{
+	struct go_goroutines *gs = pass->gs;
+	size_t next = base, n_torn = 0;
+	uint16_t torn[BATCH];
+
+	read_again(gs, from, to);
+	for (size_t i = from; i < to; i++) {
+		struct item *it = &gs->items[i];
+
+		if (!it->emitted)
+			continue;
+		if (stayed(gs->layout, it)) {
+			gtask_keep(pass->out, next++, &base);
+			continue;
+		}
+		gtask_drop(pass->out, &gs->records[it->index], &base);
+		if (last_round(pass))
+			torn[n_torn++] = (uint16_t)i;
+		else
+			push_retry(pass, it->index);
 	}
-	pass->unreadable += it->what == ITEM_READ && !it->stack_read &&
-			    !in.torn;
-	if (!gtask_emit(pass->out, &in))
-		push_retry(pass, it->index);
+	gtask_cut(pass->out, next);
+	for (size_t i = 0; i < n_torn; i++) {
+		struct gtask_in in = input(pass, &gs->items[torn[i]]);
+
+		in.torn = true;
+		gtask_emit(pass->out, &in);
+	}
+}
+
+static void run_portion(struct pass *pass, size_t from, size_t to)
+{
+	struct go_goroutines *gs = pass->gs;
+	size_t base = gtask_snapshot(pass->out)->n;
+
+	for (size_t i = from; i < to; i++)
+		if (gs->items[i].what == ITEM_PLAIN ||
+		    gs->items[i].what == ITEM_KNOWN ||
+		    gs->items[i].what == ITEM_READ)
+			attempt(pass, &gs->items[i]);
+	recheck(pass, from, to, base);
+	for (size_t i = from; i < to; i++) {
+		if (gs->items[i].what != ITEM_BAD)
+			continue;
+		if (last_round(pass))
+			give_up(pass, &gs->items[i]);
+		else
+			push_retry(pass, gs->items[i].index);
+	}
 }
 
 /* Read the goroutines in gs->items[0 .. n). */
@@ -359,12 +416,11 @@ static void run_batch(struct pass *pass, size_t n)
 		size_t n_order;
 
 		to = plan_portion(pass, from, n, &n_order);
-		if (n_order) {
+		// what is found from here on is newer than the g's
+		go_live_forget(gs->mem);
+		if (n_order)
 			read_stacks(gs, n_order);
-			recheck(gs, from, to);
-		}
-		for (size_t i = from; i < to; i++)
-			finish(pass, &gs->items[i]);
+		run_portion(pass, from, to);
 	}
 }
 
@@ -468,7 +524,6 @@ static void run(struct pass *pass)
 		if (pass->round == 1)
 			gtask_snapshot(pass->out)->torn_retried +=
 				pass->n_retry;
-		go_live_forget(pass->gs->mem);
 		run_retry(pass);
 	}
 	free(pass->retry);
@@ -487,6 +542,7 @@ struct error *go_goroutines_read(struct go_goroutines *gs,
 	};
 	struct error *err;
 
+	gs->mem->error = 0;
 	go_live_forget(gs->mem);
 	if (!go_layout_allgs(gs->layout, &pass.array, &pass.len))
 		return nothing_read(gs);

@@ -72,7 +72,8 @@ bool gtask_unchanged(const struct go_layout *l, const struct gtask_record *r,
 	       r->since == (int64_t)go_word(b + l->g_waitsince) &&
 	       same_place(r, l, b) &&
 	       (go_half(b + l->g_status) & ~GO_STATUS_SCAN) == GO_WAITING &&
-	       reason_class(l, b) != GO_REASON_COROUTINE;
+	       reason_class(l, b) != GO_REASON_COROUTINE &&
+	       reason_class(l, b) != GO_REASON_COND; // its stack is needed
 }
 
 struct error *gtask_begin(struct go_live *mem, struct go_layout *layout,
@@ -436,10 +437,15 @@ static bool fill_wait(struct gtask *out, const struct gtask_in *in,
 static void settle(struct gtask *out, struct task *t)
 {
 	t->partial = true;
-	if (t->fd_proof == FD_UNKNOWN)
+	if (t->fd_proof == FD_UNKNOWN) {
 		out->wait.fds_unknown++;
-	else
+		out->layout->poll_refuted++;
+	} else {
 		out->wait.objects_unknown++;
+		out->layout->chan_refuted += t->wait == WAIT_CHAN_RECV ||
+					     t->wait == WAIT_CHAN_SEND ||
+					     t->wait == WAIT_SELECT;
+	}
 }
 
 bool gtask_emit(struct gtask *out, const struct gtask_in *in)
@@ -466,12 +472,40 @@ bool gtask_emit(struct gtask *out, const struct gtask_in *in)
 		settle(out, t);
 	}
 	set_blocked(out, in, t);
-	out->running += t->state == TASK_RUNNING;
-	out->torn += t->torn;
-	out->incomplete += in->shape && t->partial &&
-			   in->shape->stack->incomplete;
 	out->snap->n++;
 	return true;
+}
+
+void gtask_keep(struct gtask *out, size_t to, size_t *next)
+{
+	struct task *t = out->snap->tasks;
+
+	if (to != *next)
+		t[to] = t[*next];
+	++*next;
+}
+
+void gtask_drop(struct gtask *out, struct gtask_record *record, size_t *next)
+{
+	(void)out;
+	forget(record);
+	++*next;
+}
+
+void gtask_cut(struct gtask *out, size_t n)
+{
+	out->snap->n = n;
+}
+
+static void count(struct gtask *out)
+{
+	for (size_t i = 0; i < out->snap->n; i++) {
+		const struct task *t = &out->snap->tasks[i];
+
+		out->running += t->state == TASK_RUNNING;
+		out->torn += t->torn;
+		out->incomplete += t->stack && t->stack->incomplete;
+	}
 }
 
 static void add_gaps(struct gtask *out)
@@ -512,6 +546,7 @@ struct error *gtask_end(struct gtask *out)
 {
 	bool sorted = go_tasks_order(out->snap, &out->duplicate);
 
+	count(out);
 	out->snap->torn = out->torn;
 	go_wait_count(out->snap->tasks, out->snap->n);
 	add_gaps(out);

@@ -37,8 +37,7 @@ bool gtask_unchanged(const struct go_layout *layout,
 size_t gtask_marks_len(const struct go_layout *layout);
 
 struct gtask_in {
-	uint32_t index;
-	raddr_t g, pc;
+	raddr_t g;
 	const uint8_t *bytes;		  /* of the g */
 	const struct go_stack_view *view; /* valid when shape is not NULL */
 	struct go_shape *shape;
@@ -62,6 +61,14 @@ struct error *gtask_begin(struct go_live *mem, struct go_layout *layout,
  * contradicts itself and it should be read again (never when @in->last).
  */
 bool gtask_emit(struct gtask *out, const struct gtask_in *in);
+/**
+ * Of the tasks emitted last, taken in their order from *next on: keep
+ * the next one, at @to, or drop it and what is remembered of it. *next is
+ * moved on; gtask_cut() ends it.
+ */
+void gtask_keep(struct gtask *out, size_t to, size_t *next);
+void gtask_drop(struct gtask *out, struct gtask_record *record, size_t *next);
+void gtask_cut(struct gtask *out, size_t n);
 /** Sort, count waiters, add gaps; frees @out. */
 struct error *gtask_end(struct gtask *out);
 /** Where the tasks go. */

@@ -58,7 +58,6 @@ bool go_live_read(struct go_live *mem, raddr_t addr, void *buf, size_t len)
 
 void go_live_forget(struct go_live *mem)
 {
-	mem->error = 0;
 	if (++mem->now)
 		return;
 	mem->now = 1;

@@ -10,6 +10,7 @@
 #define SUDOG_ELEM 24
 #define SUDOG_TICKET 48 /* behind elem, acquiretime and releasetime */
 #define HCHAN_BYTES 112
+#define SEARCH_MAX 4096	  /* bytes of a stack that are looked through */
 #define COND_LIST 16	  /* sync.Cond {L Locker, notify notifyList} */
 #define COND_WALK_MAX 256 /* waiters of one Cond that are walked */
 
@@ -132,6 +133,12 @@ bool go_wait_chan(struct go_wait *w, const struct go_wait_on *on,
 	return !n || set_objects(w, task, objects, n);
 }
 
+/* Frame sizes are the target's words too. */
+static uint64_t search_end(uint32_t end)
+{
+	return end < SEARCH_MAX ? end : SEARCH_MAX;
+}
+
 /* The sudog of a semaphore wait: g.waiting since 1.26, else on the stack. */
 static raddr_t find_sudog(struct go_wait *w, const struct go_wait_on *on,
 			  bool want_elem, uint8_t *s)
@@ -146,7 +153,7 @@ static raddr_t find_sudog(struct go_wait *w, const struct go_wait_on *on,
 		return *on->known;
 	if (!shape || !shape->sudog_end)
 		return 0;
-	end = shape->sudog_end;
+	end = search_end(shape->sudog_end);
 	// where it was on the last stack of this shape, then everywhere
 	for (uint64_t i = 0, off = shape->found_at; i <= end; off = i, i += 8) {
 		if (!go_stack_word(w->unwinder, on->view, off, &addr) ||
@@ -199,7 +206,7 @@ static bool list_holds(struct go_wait *w, raddr_t list, raddr_t sudog,
 static raddr_t find_cond(struct go_wait *w, const struct go_wait_on *on,
 			 raddr_t sudog, uint32_t ticket)
 {
-	uint64_t end = on->shape ? on->shape->cond_end : 0, addr;
+	uint64_t end = on->shape ? search_end(on->shape->cond_end) : 0, addr;
 
 	for (uint64_t off = 0; off < end; off += 8)
 		if (go_stack_word(w->unwinder, on->view, off, &addr) &&

@@ -8,6 +8,7 @@
 
 /* Words of a stack's top that are looked through when no frame says more. */
 #define SEARCH_BYTES 1024
+#define SEARCH_MAX 4096 /* frame sizes are the target's words too */
 #define POLL_BYTES 512
 
 static bool on_stack(const struct go_wait_on *on, raddr_t addr)
@@ -121,7 +122,7 @@ static bool find_poll(struct go_wait *w, const struct go_wait_on *on,
 		return true;
 	if (shape && shape->found_at && try_poll(w, on, shape->found_at, ret))
 		return true;
-	if (shape && shape->poll_end)
+	if (shape && shape->poll_end && shape->poll_end < SEARCH_MAX)
 		end = shape->poll_end;
 	for (uint64_t off = 0; off < end; off += 8) {
 		if (!try_poll(w, on, off, ret))
