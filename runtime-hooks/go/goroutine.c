@@ -264,6 +264,12 @@ static void read_stacks(struct go_goroutines *gs, size_t n)
 	}
 }
 
+/* One in an unchanged park is proved by that (gtask.h). */
+static bool is_rechecked(const struct item *it)
+{
+	return it->emitted && it->what == ITEM_READ;
+}
+
 /* Read the g's of the portion again: what changed meanwhile is torn. */
 static void read_again(struct go_goroutines *gs, size_t from, size_t to)
 {
@@ -272,13 +278,13 @@ static void read_again(struct go_goroutines *gs, size_t from, size_t to)
 	size_t n = 0;
 
 	for (size_t i = from; i < to; i++)
-		if (gs->items[i].emitted)
+		if (is_rechecked(&gs->items[i]))
 			addrs[n++] = gs->items[i].g;
 	go_live_gather(gs->mem, addrs, n, gs->layout->g_len, gs->bytes_again,
 		       at);
 	n = 0;
 	for (size_t i = from; i < to; i++)
-		if (gs->items[i].emitted)
+		if (is_rechecked(&gs->items[i]))
 			gs->items[i].again = at[n++];
 }
 
@@ -303,6 +309,7 @@ static struct gtask_in input(struct pass *pass, const struct item *it)
 		.bytes = it->bytes,
 		.view = &it->view,
 		.record = &pass->gs->records[it->index],
+		.unchanged = it->what == ITEM_KNOWN,
 		.first = !pass->round,
 		.last = last_round(pass),
 	};
@@ -359,7 +366,7 @@ static void recheck(struct pass *pass, size_t from, size_t to, size_t base)
 
 		if (!it->emitted)
 			continue;
-		if (stayed(gs->layout, it)) {
+		if (!is_rechecked(it) || stayed(gs->layout, it)) {
 			gtask_keep(pass->out, next++, &base);
 			continue;
 		}

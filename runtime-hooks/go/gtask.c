@@ -43,10 +43,13 @@ size_t gtask_marks_len(const struct go_layout *l)
 
 static uint64_t marks_of(const struct go_layout *l, const uint8_t *b)
 {
-	uint64_t h = 0xcbf29ce484222325ULL;
-	size_t n = gtask_marks_len(l);
+	uint64_t h = 0;
+	size_t n = gtask_marks_len(l), i;
 
-	for (size_t i = 0; i < n; i++)
+	for (i = 0; i + 8 <= n; i += 8)
+		h = (h ^ go_word(b + l->g_waitreason + i)) *
+		    0x9e3779b97f4a7c15ULL;
+	for (; i < n; i++)
 		h = (h ^ b[l->g_waitreason + i]) * 0x100000001b3ULL;
 	return h;
 }
@@ -448,6 +451,35 @@ static void settle(struct gtask *out, struct task *t)
 	}
 }
 
+static uint64_t objects_of(const struct task *t)
+{
+	uint64_t h = (uint64_t)t->fd + 1;
+
+	for (uint32_t i = 0; i < t->n_objects; i++)
+		h = h * 0x100000001b3ULL ^
+		    (t->objects[i].addr << 1 | t->objects[i].send);
+	return h;
+}
+
+/*
+ * An unchanged goroutine is not read a second time. Should it have gone on
+ * since its g was read, what was found meanwhile may be of its next wait: then
+ * it is not what was found before.
+ */
+static bool same_objects(const struct gtask_in *in, struct task *t)
+{
+	uint64_t objects = objects_of(t);
+
+	if (in->unchanged && in->record->objects != objects) {
+		t->torn = true;
+		t->n_objects = 0;
+		return false;
+	}
+	if (in->record->goid)
+		in->record->objects = objects;
+	return true;
+}
+
 bool gtask_emit(struct gtask *out, const struct gtask_in *in)
 {
 	struct task *t = &out->snap->tasks[out->snap->n];
@@ -466,7 +498,8 @@ bool gtask_emit(struct gtask *out, const struct gtask_in *in)
 		remember(out, in);
 	else
 		forget(in->record);
-	if (!fill_wait(out, in, t)) {
+	if (!fill_wait(out, in, t) || !same_objects(in, t)) {
+		forget(in->record); // and read it whole the next time
 		if (!in->last)
 			return false;
 		settle(out, t);

@@ -19,6 +19,7 @@ struct gtask_record {
 	int64_t since;		/* g.waitsince */
 	struct go_shape *shape; /* complete, or NULL */
 	raddr_t known;		/* its pollDesc or sudog */
+	uint64_t objects;	/* hash of what it waits on */
 	int64_t here_ns;	/* first snapshot that saw it at this place */
 	int64_t absent_ns;	/* last one that did not; 0 none */
 	uint64_t marks;		/* hash of the flags that change when it runs */
@@ -42,6 +43,7 @@ struct gtask_in {
 	const struct go_stack_view *view; /* valid when shape is not NULL */
 	struct go_shape *shape;
 	struct gtask_record *record;
+	bool unchanged; /* gtask_unchanged(): nothing but g was read again */
 	bool torn;
 	bool first; /* the first try */
 	bool last;  /* no further try: take it as it is */
