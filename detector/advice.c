@@ -107,7 +107,12 @@ static void advise_reader(struct finding *f)
 		    "File() or a raw system call, and for CPU starvation");
 		return;
 	}
-	if (!advise_library(f))
+	/* Go's deadlines do not reach a call that Go's poller does not make. */
+	if (f->members[0].task->fd_proof == FD_SYSCALL)
+		say(f, own_site(f),
+		    "a raw system call has no deadline: set SO_RCVTIMEO, or "
+		    "read through package net and set one");
+	else if (!advise_library(f))
 		say(f, own_site(f), "set a deadline: conn.SetReadDeadline");
 	advise_keepalive(f);
 	advise_user_timeout(f);

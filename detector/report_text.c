@@ -60,6 +60,11 @@ static const char *cause(const struct finding *f)
 		return one ? "its connection is cut off at this end"
 			   : "their connections are cut off at this end";
 	case VERDICT_HALF_CLOSED:
+		if (report_sample(f->members[0].socket)->state ==
+		    TCP_STATE_FIN_WAIT2)
+			return one ? "its peer has not closed its side yet"
+				   : "their peers have not closed their sides "
+				     "yet";
 		return one ? "its peer has closed the connection"
 			   : "their peers have closed the connections";
 	case VERDICT_PEER_NOT_READING:

@@ -180,6 +180,24 @@ static void test_a_finding_says_all_that_is_needed(void **state)
 			fail_msg("'%s' is not in:\n%s", parts[i], text);
 }
 
+/* Waiting for the rest of the answer after CloseWrite: the peer did not close. */
+static void test_half_closed_names_the_end_that_closed(void **state)
+{
+	AUTO_WORLD struct world *w = world_create();
+
+	(void)state;
+	add_reader(w, VERDICT_HALF_CLOSED, true);
+	w->sockets[0].first.state = TCP_STATE_FIN_WAIT2;
+	w->sockets[0].second.state = TCP_STATE_FIN_WAIT2;
+	AUTO_FREE char *ours = check_text(w, 80, false, false);
+	assert_non_null(strstr(ours, "its peer has not closed its side yet"));
+	assert_null(strstr(ours, "has closed"));
+	w->sockets[0].first.state = TCP_STATE_CLOSE_WAIT;
+	w->sockets[0].second.state = TCP_STATE_CLOSE_WAIT;
+	AUTO_FREE char *theirs = check_text(w, 80, false, false);
+	assert_non_null(strstr(theirs, "its peer has closed the connection"));
+}
+
 static void test_no_finding_says_so_and_what_was_not_seen(void **state)
 {
 	AUTO_WORLD struct world *w = world_create();
@@ -503,6 +521,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_no_line_is_wider_than_the_terminal),
 		cmocka_unit_test(test_a_finding_says_all_that_is_needed),
+		cmocka_unit_test(test_half_closed_names_the_end_that_closed),
 		cmocka_unit_test(test_no_finding_says_so_and_what_was_not_seen),
 		cmocka_unit_test(test_places_of_a_stack_stand_in_one_column),
 		cmocka_unit_test(test_hostile_names_reach_no_terminal),
