@@ -121,8 +121,7 @@ static void count_failure(const struct cli *cli, struct report_sum *sum,
 		return;
 	case ERROR_DENIED:
 		gaps_add(&sum->gaps, GAP_DENIED, 1,
-			 "processes may not be read; run as root or with "
-			 "cap_sys_ptrace");
+			 "processes may not be read; see stranded doctor");
 		return;
 	case ERROR_NOMEM:
 	case ERROR_OS:
