@@ -33,10 +33,11 @@ static uint64_t hash_class(uint64_t hash, const struct stack *stack,
 			   enum frame_class class)
 {
 	for (uint32_t i = 0; stack && i < stack->n; i++) {
-		const char *function = stack->frames[i]->function;
+		const struct frame *f = stack->frames[i];
 
-		if (frame_classify(function) == class)
-			hash = hash_text(hash, function);
+		/* Wrappers are named otherwise by each Go version. */
+		if (!f->hidden && frame_classify(f->function) == class)
+			hash = hash_text(hash, f->function);
 	}
 	return hash;
 }

@@ -63,6 +63,24 @@ const struct frame *stack_own_frame(const struct stack *stack)
 	return NULL;
 }
 
+size_t stack_visible(const struct stack *stack,
+		     const struct frame *v[TASK_MAX_FRAMES])
+{
+	uint32_t frames = stack ? stack->n : 0;
+	size_t n = 0;
+
+	if (frames > TASK_MAX_FRAMES)
+		frames = TASK_MAX_FRAMES;
+	for (uint32_t i = 0; i < frames; i++)
+		if (!stack->frames[i]->hidden)
+			v[n++] = stack->frames[i];
+	if (n)
+		return n;
+	for (uint32_t i = 0; i < frames; i++)
+		v[n++] = stack->frames[i];
+	return n;
+}
+
 bool stack_has(const struct stack *stack, const char *name)
 {
 	for (uint32_t i = 0; stack && i < stack->n; i++)

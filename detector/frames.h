@@ -41,6 +41,16 @@ bool stack_has_prefix(const struct stack *stack, const char *prefix);
  */
 const char *frame_short_file(const struct frame *frame);
 
+/**
+ * The frames that Go's own dump would print: not the runtime's innards and not
+ * wrappers, unless there is nothing else.
+ *
+ * @param v room for TASK_MAX_FRAMES.
+ * Returns: their number; 0 for NULL.
+ */
+size_t stack_visible(const struct stack *stack,
+		     const struct frame *v[TASK_MAX_FRAMES]);
+
 /** A frame chosen for display. */
 struct shown_frame {
 	const struct frame *frame; /* NULL: @skipped frames were left out */

@@ -198,14 +198,15 @@ static size_t whole_rows(const struct stack *stack, bool verbose,
 			 struct stack_row *rows)
 {
 	const struct frame *own = stack_own_frame(stack);
-	size_t n = 0;
+	const struct frame *v[TASK_MAX_FRAMES];
+	size_t n = stack_visible(stack, v);
 
-	for (uint32_t i = 0; stack && i < stack->n && n < TASK_MAX_FRAMES; i++)
-		rows[n++] = (struct stack_row){
-			.left = stack->frames[i]->function,
-			.where = location(stack->frames[i], verbose),
+	for (size_t i = 0; i < n; i++)
+		rows[i] = (struct stack_row){
+			.left = v[i]->function,
+			.where = location(v[i], verbose),
 			.indent = 6,
-			.own = stack->frames[i] == own,
+			.own = v[i] == own,
 		};
 	return n;
 }
@@ -236,7 +237,7 @@ static void put_stack_row(struct text *t, const struct stack_row *row, int left,
 	int used = text_fit(buf, row->left, left - row->indent);
 
 	fprintf(t->out, "%*s", row->indent - 2, "");
-	text_put(t, STYLE_BAD, row->own ? ">" : " ");
+	text_put(t, row->own ? STYLE_BAD : STYLE_PLAIN, row->own ? ">" : " ");
 	fputc(' ', t->out);
 	text_put(t, row->own ? STYLE_BOLD : STYLE_PLAIN, buf);
 	if (row->where) {

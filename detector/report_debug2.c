@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/escape.h"
+#include "detector/frames.h"
 #include "detector/report.h"
 
 /**
@@ -88,21 +89,6 @@ static void put_frame(FILE *out, const struct frame *f)
 	put_place(out, f, !f->inlined);
 }
 
-/* The frames that the runtime would print: all of them, if it hides all. */
-static size_t visible(const struct stack *stack, const struct frame **v)
-{
-	size_t n = 0;
-
-	for (uint32_t i = 0; i < stack->n && i < TASK_MAX_FRAMES; i++)
-		if (!stack->frames[i]->hidden)
-			v[n++] = stack->frames[i];
-	if (n)
-		return n;
-	for (uint32_t i = 0; i < stack->n && i < TASK_MAX_FRAMES; i++)
-		v[n++] = stack->frames[i];
-	return n;
-}
-
 static void put_stack_new(FILE *out, const struct stack *stack,
 			  const struct frame *const *v, size_t n)
 {
@@ -166,7 +152,7 @@ static void put_task(FILE *out, const struct task *task, int minor,
 		      "unavailable\n",
 		      out);
 	} else {
-		size_t n = visible(task->stack, v);
+		size_t n = stack_visible(task->stack, v);
 
 		if (minor && minor < 21)
 			put_stack_old(out, task->stack, v, n);

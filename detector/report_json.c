@@ -9,6 +9,7 @@
 #include "base/clock.h"
 #include "base/escape.h"
 #include "detector/correlate.h"
+#include "detector/frames.h"
 #include "detector/judge.h"
 #include "detector/waiters.h"
 
@@ -94,14 +95,17 @@ static json_t *frame_json(const struct frame *f)
 			 "file", text(f->file), "line", (json_int_t)f->line);
 }
 
+/* As Go's own dump shows it. */
 static json_t *stack_json(const struct stack *stack)
 {
+	const struct frame *v[TASK_MAX_FRAMES];
+	size_t n = stack_visible(stack, v);
 	json_t *a = json_array();
 
-	for (uint32_t i = 0; stack && i < stack->n; i++) {
-		json_t *f = frame_json(stack->frames[i]);
+	for (size_t i = 0; i < n; i++) {
+		json_t *f = frame_json(v[i]);
 
-		if (stack->frames[i]->inlined)
+		if (v[i]->inlined)
 			json_object_set_new(f, "inlined", json_true());
 		json_array_append_new(a, f);
 	}

@@ -218,6 +218,24 @@ static const char *keepalive_text(const struct finding *f)
 	return "";
 }
 
+/* How an end of the interval is known. */
+static const char *source_text(enum blocked_source source)
+{
+	switch (source) {
+	case BLOCKED_UNKNOWN:
+		return "nothing that is known";
+	case BLOCKED_WAITSINCE:
+		return "the runtime's own mark";
+	case BLOCKED_OBSERVED:
+		return "our two looks";
+	case BLOCKED_LAST_DATA:
+		return "the last data received";
+	case BLOCKED_PROCESS:
+		return "the age of the process";
+	}
+	return "?";
+}
+
 static void put_blocked(struct text *t, const struct finding *f, bool verbose)
 {
 	char blocked[REPORT_BLOCKED];
@@ -233,9 +251,9 @@ static void put_blocked(struct text *t, const struct finding *f, bool verbose)
 		   network ? deadline_text(f) : "",
 		   network ? keepalive_text(f) : "");
 	if (verbose)
-		text_wrapf(t, "  ", "known by: at least %s, at most %s",
-			   blocked_source_name(f->blocked.at_least_source),
-			   blocked_source_name(f->blocked.at_most_source));
+		text_wrapf(t, "  ", "at least by %s, at most by %s",
+			   source_text(f->blocked.at_least_source),
+			   source_text(f->blocked.at_most_source));
 }
 
 static void put_socket(struct text *t, const struct finding *f)

@@ -157,6 +157,24 @@ test_fingerprint_survives_lines_addresses_and_go_versions(void **state)
 	assert_int_equal(strspn(a, "0123456789abcdef"), 16);
 }
 
+/* go f(x) makes main.run.gowrap1 in Go 1.22, main.run.func1 before. */
+static void test_fingerprint_leaves_wrappers_out(void **state)
+{
+	static const char *const with[] = { "main.f", "main.run.gowrap1",
+					    NULL };
+	static const char *const without[] = { "main.f", NULL };
+	AUTO_WORLD struct world *w = world_create();
+	struct stack *s = make_stack(w, 1, with);
+	char a[17], b[17];
+
+	(void)state;
+	((struct frame *)s->frames[1])->hidden = true;
+	fingerprint(FINDING_BLOCKED_GROUP, s, NULL, "", a);
+	fingerprint(FINDING_BLOCKED_GROUP, make_stack(w, 1, without), NULL, "",
+		    b);
+	assert_string_equal(a, b);
+}
+
 /* A baseline outlives this program's build: the value itself is a contract. */
 static void test_fingerprint_is_fnv_1a_over_the_names(void **state)
 {
@@ -212,6 +230,7 @@ int main(void)
 			test_a_stack_of_the_runtime_alone_shows_its_top),
 		cmocka_unit_test(
 			test_fingerprint_survives_lines_addresses_and_go_versions),
+		cmocka_unit_test(test_fingerprint_leaves_wrappers_out),
 		cmocka_unit_test(test_fingerprint_is_fnv_1a_over_the_names),
 		cmocka_unit_test(
 			test_fingerprint_tells_kind_creator_and_functions),
