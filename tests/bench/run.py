@@ -222,7 +222,9 @@ def bench_delve(dlv, mass, later):
     with Ping(mass.ping) as ping:
         begin = time.monotonic()
         done = subprocess.run([dlv, "attach", str(mass.pid),
-                               "--check-go-version=false", "--init", script],
+                               "--check-go-version=false",
+                               "--allow-non-terminal-interactive=true",
+                               "--init", script],
                               stdin=subprocess.DEVNULL,
                               stdout=subprocess.DEVNULL,
                               stderr=subprocess.DEVNULL, timeout=600)

@@ -13,6 +13,7 @@
 //	write I BYTES            one writes: {"id"}
 //	send I BYTES             write here and now
 //	close I
+//	spin N                   N goroutines run for ever
 //	quit
 package main
 
@@ -87,6 +88,11 @@ func writeRequest(c net.Conn, n int, id chan<- string) {
 	}
 }
 
+func spin() {
+	for i := 0; ; i++ {
+	}
+}
+
 func dial(network, addr string, keepalive int) {
 	d := net.Dialer{KeepAlive: time.Duration(keepalive) * time.Second}
 	c, err := d.Dial(network, addr)
@@ -146,6 +152,11 @@ func command(words []string) {
 		fmt.Println("{}")
 	case "close":
 		check(c.Close())
+		fmt.Println("{}")
+	case "spin":
+		for i := number(words[1]); i > 0; i-- {
+			go spin()
+		}
 		fmt.Println("{}")
 	case "quit":
 		os.Exit(0)
