@@ -218,14 +218,14 @@ def bench_goroutines(snapshot):
 def bench_delve(dlv, mass, later):
     script = os.path.join(OUT, "dlv.txt")
     with open(script, "w") as f:
-        f.write("goroutines\nexit -c\n")
+        f.write("goroutines\n")
     with Ping(mass.ping) as ping:
         begin = time.monotonic()
         done = subprocess.run([dlv, "attach", str(mass.pid),
                                "--check-go-version=false",
                                "--allow-non-terminal-interactive=true",
                                "--init", script],
-                              stdin=subprocess.DEVNULL,
+                              input=b"exit\nn\n",  # and do not kill it
                               stdout=subprocess.DEVNULL,
                               stderr=subprocess.DEVNULL, timeout=600)
         taken = time.monotonic() - begin
