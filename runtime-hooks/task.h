@@ -131,15 +131,15 @@ enum wait_object_kind {
 
 /** What a task waits on when that is not an fd. A select has several. */
 struct wait_object {
-	enum wait_object_kind kind;
 	raddr_t addr;
-	bool send;	   /* channel: it sends (else it receives) */
-	bool closed;	   /* channel */
-	bool counts_known; /* length ... waiters were read */
-	uint64_t length;   /* channel: elements held now */
-	uint64_t capacity; /* channel: 0 is unbuffered */
-	uint32_t waiters;  /* tasks in the same queue, this one included */
+	uint64_t length;	  /* channel: elements held now */
+	uint64_t capacity;	  /* channel: 0 is unbuffered */
 	const char *element_type; /* channel: Go type name, NULL unknown */
+	uint32_t waiters; /* tasks in the same queue, this one included */
+	enum wait_object_kind kind : 8;
+	bool send : 1;	       /* channel: it sends (else it receives) */
+	bool closed : 1;       /* channel */
+	bool counts_known : 1; /* length ... waiters were read */
 };
 
 struct label {

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "runtime-hooks/go/goroutine.h"
 
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -53,7 +54,7 @@ struct pass {
 	uint32_t *retry; /* indices to read again */
 	size_t n_retry, cap_retry;
 	bool nomem;
-	uint64_t bad, unreadable, known, stacks_read, bytes_read;
+	uint64_t bad, unreadable, unread, known, stacks_read, bytes_read;
 };
 
 struct go_goroutines *go_goroutines_create(struct go_live *mem,
@@ -435,15 +436,21 @@ static void run_first(struct pass *pass)
 {
 	struct go_goroutines *gs = pass->gs;
 
-	for (size_t i = 0; i < pass->len && !gs->mem->error; i += BATCH) {
+	for (size_t i = 0; i < pass->len; i += BATCH) {
 		size_t want = pass->len - i < BATCH ? pass->len - i : BATCH;
 		raddr_t addrs[BATCH] = { 0 };
 		size_t n = 0;
 
-		if (!go_live_read(gs->mem, pass->array + i * 8, addrs,
-				  want * 8)) {
+		if (!gs->mem->error &&
+		    !go_live_read(gs->mem, pass->array + i * 8, addrs,
+				  want * 8) &&
+		    !gs->mem->error) {
 			pass->bad += want;
 			continue;
+		}
+		if (gs->mem->error) {
+			pass->unread += pass->len - i;
+			return;
 		}
 		for (size_t k = 0; k < want; k++) {
 			if (!go_live_plausible(addrs[k])) {
@@ -515,16 +522,18 @@ static void add_gaps(const struct pass *pass, struct gaps *gaps)
 	if (pass->unreadable)
 		gaps_add(gaps, GAP_CORRUPT, pass->unreadable,
 			 "goroutines whose stack is not readable");
-	if (pass->gs->mem->error)
-		gaps_add(gaps, GAP_GONE, 1,
-			 "the program ended while it was read");
+	if (pass->unread)
+		gaps_add(gaps,
+			 pass->gs->mem->error == -EPERM ? GAP_DENIED : GAP_GONE,
+			 pass->unread, "goroutines were not read: %s",
+			 strerror(-pass->gs->mem->error));
 }
 
 static void run(struct pass *pass)
 {
 	run_first(pass);
 	for (pass->round = 1; pass->round <= GO_RETRIES; pass->round++) {
-		if (!pass->n_retry)
+		if (!pass->n_retry || pass->gs->mem->error)
 			break;
 		log_debug("go", "round %d: %zu goroutines again", pass->round,
 			  pass->n_retry);
@@ -533,6 +542,7 @@ static void run(struct pass *pass)
 				pass->n_retry;
 		run_retry(pass);
 	}
+	pass->unread += pass->n_retry; // the reading broke off
 	free(pass->retry);
 	log_debug("go", "%llu stacks read (%llu KB), %llu known",
 		  (unsigned long long)pass->stacks_read,

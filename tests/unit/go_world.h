@@ -22,14 +22,14 @@
 #include "runtime-hooks/go/wait.h"
 
 #define WORLD_BASE 0xc000000000ULL
-#define WORLD_BYTES (192u << 10)
+#define WORLD_BYTES (5120u << 10)
 #define WORLD_DATA WORLD_BASE /* data and bss: the first 16 KB */
 #define WORLD_DATA_BYTES 0x4000u
 #define WORLD_TEXT 0x401000ULL
 #define WORLD_FUNC_BYTES 0x100u
 #define WORLD_FRAME 64u /* of every function, return address included */
 #define WORLD_STACK 2048u
-#define WORLD_MAX_GS 512
+#define WORLD_MAX_GS 2048
 
 /* Offsets that moved between versions. */
 struct world_shape {
@@ -142,6 +142,7 @@ struct world {
 	void (*on_read)(struct world *w, raddr_t addr, size_t len);
 	raddr_t watch;
 	int budget;
+	bool ended; /* the process has */
 	/* what is tested */
 	struct go_symbols sym;
 	struct go_live live;
@@ -180,6 +181,12 @@ static inline int world_read(void *arg, struct process_read_req *reqs, size_t n)
 
 	for (size_t i = 0; i < n; i++) {
 		struct process_read_req *r = &reqs[i];
+
+		if (w->ended) {
+			for (; i < n; i++)
+				reqs[i].ok = false;
+			return -ESRCH;
+		}
 
 		r->ok = r->addr >= WORLD_BASE &&
 			r->addr <= WORLD_BASE + WORLD_BYTES &&

@@ -327,6 +327,37 @@ static void test_a_list_of_impossible_length_is_an_error(void **state)
 	world_deinit(&w);
 }
 
+/* The process ends when the stack of the goroutine w->watch is read. */
+static void ends(struct world *w, raddr_t addr, size_t len)
+{
+	raddr_t sp = world_get(w, w->watch + GO_G_SP);
+
+	w->ended = w->ended || (addr <= sp && addr + len > sp);
+}
+
+static void test_what_was_not_read_before_the_end_is_counted(void **state)
+{
+	struct task_snapshot *snap;
+	struct error *err;
+	struct world w;
+
+	(void)state;
+	begin(&w, 2);
+	for (int i = 0; i < 1500; i++)
+		WORLD_GO(&w, F_WORKER, R_SLEEP, F_WORKER);
+	assert_ok(world_find(&w));
+	w.watch = w.gs[1300]; // of the second batch
+	w.on_read = ends;
+	snap = take(&w);
+	assert_int_equal(snap->n + gap_count(snap, GAP_GONE, "not read"), 1504);
+	assert_true(gap_count(snap, GAP_GONE, "not read") > 0);
+	assert_int_equal(snap->gaps.n, 1);
+	task_snapshot_destroy(snap);
+	assert_null(world_snapshot(&w, &err));
+	assert_error(err, ERROR_GONE, "cannot read");
+	world_deinit(&w);
+}
+
 static void test_a_deep_stack_is_cut_and_says_so(void **state)
 {
 	struct task_snapshot *snap;
@@ -516,6 +547,8 @@ int main(void)
 		cmocka_unit_test(
 			test_entries_that_are_no_goroutines_are_counted),
 		cmocka_unit_test(test_a_list_of_impossible_length_is_an_error),
+		cmocka_unit_test(
+			test_what_was_not_read_before_the_end_is_counted),
 		cmocka_unit_test(test_a_deep_stack_is_cut_and_says_so),
 		cmocka_unit_test(test_what_a_gc_saw_parked_is_not_read_again),
 		cmocka_unit_test(
