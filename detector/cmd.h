@@ -13,4 +13,12 @@
  */
 int cmd_finish(struct error *err, int status);
 
+/** The exit status of `check` for one process. */
+int check_status(const struct survey *s, const struct findings *f);
+/**
+ * The status for several, from that so far and one more: findings before gaps
+ * before clean. One that could not be judged is a gap of the whole.
+ */
+int check_join_status(int all, int one);
+
 #endif

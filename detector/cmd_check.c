@@ -50,7 +50,7 @@ static struct error *judge(const struct cli *cli, const struct rules *rules,
 	return err;
 }
 
-static int status_of(const struct survey *s, const struct findings *f)
+int check_status(const struct survey *s, const struct findings *f)
 {
 	if (f->n)
 		return STATUS_FINDINGS;
@@ -100,7 +100,7 @@ static struct error *check_one(const struct cli *cli, const struct rules *rules,
 	if (err)
 		return err;
 	report(cli, s, f);
-	*status_ret = status_of(s, f);
+	*status_ret = check_status(s, f);
 	*findings_ret = f->n;
 	return NULL;
 }
@@ -134,8 +134,7 @@ static void count_failure(const struct cli *cli, struct report_sum *sum,
 	}
 }
 
-/* The worst of both, in the order findings, gaps, clean; never "nothing". */
-static int join_status(int all, int one)
+int check_join_status(int all, int one)
 {
 	if (all == STATUS_FINDINGS || one == STATUS_FINDINGS)
 		return STATUS_FINDINGS;
@@ -161,7 +160,7 @@ static int check_many(const struct cli *cli, const struct rules *rules,
 		}
 		sum.judged++;
 		sum.findings += findings;
-		status = join_status(status, one);
+		status = check_join_status(status, one);
 		if (cli->format == FORMAT_TEXT)
 			putchar('\n');
 		fflush(stdout);

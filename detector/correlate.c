@@ -264,7 +264,7 @@ static void tell_gaps(struct walk *w)
 	struct gaps *gaps = &w->findings->gaps;
 
 	if (w->torn)
-		gaps_add(gaps, GAP_TORN, w->torn,
+		gaps_add(gaps, GAP_INCONSISTENT, w->torn,
 			 "goroutines changed whenever they were read");
 	if (w->no_fd)
 		gaps_add(gaps, GAP_UNSUPPORTED, w->no_fd,
