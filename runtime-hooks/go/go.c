@@ -104,6 +104,18 @@ static struct error *find_layout(struct go_context *ctx)
 		(struct go_segment[]){ modules[0].data, modules[0].bss }, 2);
 }
 
+/* Why the process could not be read is better known to base/process. */
+static struct error *explained(const struct go_context *ctx, struct error *err)
+{
+	int errnum = error_code(err) == ERROR_DENIED ? EPERM : ESRCH;
+
+	if (error_code(err) != ERROR_DENIED && error_code(err) != ERROR_GONE &&
+	    process_alive(ctx->process))
+		return err;
+	error_free(err);
+	return process_error(ctx->process, errnum, "memory of");
+}
+
 static struct error *set_up(struct go_context *ctx)
 {
 	struct error *err;
@@ -122,7 +134,8 @@ static struct error *set_up(struct go_context *ctx)
 	ctx->layout.minor = go_image_minor(ctx->image);
 	err = find_layout(ctx);
 	if (err)
-		return error_wrap(err, "%s", go_image_version(ctx->image));
+		return error_wrap(explained(ctx, err), "%s",
+				  go_image_version(ctx->image));
 	ctx->goroutines =
 		go_goroutines_create(&ctx->mem, &ctx->layout, &ctx->sym);
 	return ctx->goroutines ? NULL : &error_nomem;
@@ -212,11 +225,7 @@ static struct error *go_snapshot(void *arg, const struct runtime_options *opt,
 		snap->taken_wall_ms - ctx->process->start_wall_ms, snap);
 	if (err) {
 		task_snapshot_destroy(snap);
-		if (!process_alive(ctx->process)) {
-			error_free(err);
-			return process_error(ctx->process, ESRCH, "memory of");
-		}
-		return err;
+		return explained(ctx, err);
 	}
 	snap->duration_ns = clock_mono_ns() - snap->taken_mono_ns;
 	log_debug("go",
