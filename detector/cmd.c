@@ -14,10 +14,12 @@ int cmd_finish(struct error *err, int status)
 							: STATUS_NOTHING;
 		error_free(err);
 	}
-	/* A report that was cut off is no report. */
-	if (fflush(stdout) || ferror(stdout)) {
-		log_error("cannot write the report: %s", strerror(errno));
-		if (status == STATUS_CLEAN)
+	/* A report that was cut off is no report, whatever it found. */
+	int error = fflush(stdout) ? errno : 0;
+	if (error || ferror(stdout)) {
+		log_error("cannot write the report: %s",
+			  error ? strerror(error) : "an earlier write failed");
+		if (status != STATUS_USAGE)
 			status = STATUS_NOTHING;
 	}
 	return status;

@@ -105,7 +105,8 @@ static const char *fate(const struct finding *f)
 {
 	bool one = f->count == 1;
 
-	if (f->grade == GRADE_PROVEN)
+	/* An address or a carrier may come back. */
+	if (f->grade == GRADE_PROVEN && f->verdict != VERDICT_LOCAL_CAUSE)
 		return "can never return";
 	if (f->grade == GRADE_POSSIBLE)
 		return "may wait for ever";
@@ -418,12 +419,18 @@ static void put_benign(struct text *t, const struct report *r)
 }
 
 /* "3 findings (1 proven, 2 possible)." */
-static void count_findings(char *buf, size_t size, const struct findings *f)
+static void count_findings(char *buf, size_t size, const struct report *r)
 {
+	const struct findings *f = r->findings;
 	size_t len;
 
 	if (!f->n) {
-		snprintf(buf, size, "No findings.");
+		/* Not judged is not the same as clean. */
+		snprintf(buf, size, "%s",
+			 r->survey->tasks ? "No findings."
+					  : "No findings among its "
+					    "connections; nothing else could "
+					    "be judged.");
 		return;
 	}
 	len = (size_t)snprintf(buf, size, "%zu finding%s", f->n, PLURAL(f->n));
@@ -453,7 +460,7 @@ static void put_summary(struct text *t, const struct report *r)
 			   "woken by a deadline: no finding.",
 			   f->deadline_soon,
 			   report_task_word(r, f->deadline_soon));
-	count_findings(lead, sizeof(lead), f);
+	count_findings(lead, sizeof(lead), r);
 	report_gaps(t, lead, &r->survey->gaps);
 }
 

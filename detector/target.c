@@ -35,6 +35,8 @@ static struct error *find_arg(const char *arg, struct arena *arena, pid_t **ret,
 	pid_t pid;
 
 	if (parse_pid(arg, &pid)) {
+		if (pid == INT_MAX) /* more than the kernel ever gives out */
+			return error_new(ERROR_GONE, "no process %.32s", arg);
 		*ret = arena_memdup(arena, &pid, sizeof(pid));
 		*n_ret = 1;
 		return *ret ? NULL : &error_nomem;

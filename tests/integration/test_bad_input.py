@@ -416,3 +416,25 @@ def test_reader_that_goes_away(waits):
         tool.binary(), waits.pid), shell=True, stdout=subprocess.PIPE,
         stderr=subprocess.PIPE, text=True, timeout=20)
     assert "Sanitizer" not in done.stderr
+
+
+def test_closed_standard_files_are_given_to_nothing_else(waits, tmp_path):
+    """Or what is said on stderr would end in the recording."""
+    run = subprocess.Popen(
+        ["sh", "-c", 'exec "$@" <&- >&- 2>&-', "-", tool.binary(), "-v",
+         "--net-record", str(tmp_path / "rec"), str(waits.pid)])
+    try:
+        deadline = time.monotonic() + 10
+        held = {}
+        while len(held) < 4 and time.monotonic() < deadline:
+            time.sleep(0.05)
+            held = {}
+            for fd in os.listdir("/proc/%d/fd" % run.pid):
+                try:
+                    held[fd] = os.readlink("/proc/%d/fd/%s" % (run.pid, fd))
+                except OSError:
+                    pass    # closed meanwhile
+        assert {held.get(fd) for fd in "012"} == {"/dev/null"}, held
+    finally:
+        status = run.wait(timeout=20)
+    assert status == tool.NOTHING
