@@ -64,10 +64,10 @@ static void bound_by_data(struct blocked_for *b, const struct blocked_input *in)
 struct blocked_for blocked_interval(const struct blocked_input *in)
 {
 	struct blocked_for b = { .at_most_ms = -1 };
-	int64_t since = in->task->wait_since_mono_ns;
+	int64_t before = in->task->parked_before_mono_ns;
 
-	if (since > 0 && since < in->now_mono_ns)
-		raise_at_least(&b, (in->now_mono_ns - since) / 1000000,
+	if (before > 0 && before < in->now_mono_ns)
+		raise_at_least(&b, (in->now_mono_ns - before) / 1000000,
 			       BLOCKED_WAITSINCE);
 	raise_at_least(&b, in->observed_ms, BLOCKED_OBSERVED);
 	lower_at_most(&b, in->process_age_ms, BLOCKED_PROCESS);

@@ -169,7 +169,10 @@ struct task {
 	uint16_t n_objects;
 	uint16_t n_labels;
 	struct deadline read_deadline, write_deadline;
-	int64_t wait_since_mono_ns; /* 0: the runtime has not marked it */
+	/* The runtime's mark as it stands there, which its own dump shows as
+	 * "minutes"; no bound of anything. 0: it has not marked it. */
+	int64_t wait_since_mono_ns;
+	int64_t parked_before_mono_ns; /* was parked by then; 0 not known */
 	struct blocked_for blocked;
 	raddr_t sp, pc;			/* where it is parked; 0 when running */
 	raddr_t handle;			/* address of its record (Go: the g) */

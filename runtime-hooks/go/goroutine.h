@@ -9,11 +9,11 @@
  * then marked torn.
  *
  * The second pass over the same program reads no stack that provably cannot
- * have changed. The proof is g.waitsince: the GC sets it, to the time at which
- * that GC began, on a goroutine that it finds parked, and the scheduler clears
- * it when the goroutine runs (proc.go execute(), mgcmark.go markroot(), Go
- * 1.17 to 1.27). So the same number, not 0, is the same park. Goroutines that
- * no GC has seen parked are read again in full.
+ * have changed. The proof is g.waitsince: the GC sets it, to a time that is its
+ * own alone (since.h), on a goroutine that it finds parked, once in its cycle,
+ * and the scheduler clears it when the goroutine runs (proc.go execute(),
+ * mgcmark.go markroot(), Go 1.17 to 1.27). So the same number, not 0, is the
+ * same park. Goroutines that no GC has seen parked are read again in full.
  */
 
 #include "runtime-hooks/go/layout.h"

@@ -6,6 +6,7 @@
 
 #include "base/clock.h"
 #include "runtime-hooks/go/order.h"
+#include "runtime-hooks/go/since.h"
 
 #define SITES 512 /* start functions and creators that are remembered */
 
@@ -352,17 +353,13 @@ static void set_blocked(struct gtask *out, const struct gtask_in *in,
 			struct task *t)
 {
 	struct gtask_record *r = in->record;
-	int64_t since = t->wait_since_mono_ns, ms;
+	int64_t ms;
 
 	if (t->state != TASK_WAITING && t->state != TASK_LEAKED &&
 	    t->state != TASK_SYSCALL)
 		return;
 	t->blocked.at_most_ms = out->alive_ms;
 	t->blocked.at_most_source = BLOCKED_PROCESS;
-	if (since && out->now > since) {
-		t->blocked.at_least_ms = (out->now - since) / 1000000;
-		t->blocked.at_least_source = BLOCKED_WAITSINCE;
-	}
 	if (!r->goid) // not remembered
 		return;
 	ms = (out->now - r->here_ns) / 1000000;
@@ -578,11 +575,15 @@ static void add_gaps(struct gtask *out)
 struct error *gtask_end(struct gtask *out)
 {
 	bool sorted = go_tasks_order(out->snap, &out->duplicate);
+	struct error *err =
+		go_since_bound(out->snap->tasks, out->snap->n, out->now);
 
+	if (!err && !sorted)
+		err = &error_nomem;
 	count(out);
 	out->snap->torn = out->torn;
 	go_wait_count(out->snap->tasks, out->snap->n);
 	add_gaps(out);
 	free(out);
-	return sorted ? NULL : &error_nomem;
+	return err;
 }

@@ -33,11 +33,11 @@ static void test_lower_end_is_the_longer_of_mark_and_observation(void **state)
 	struct task t = { .wait = WAIT_SELECT };
 
 	(void)state;
-	t.wait_since_mono_ns = (DETECT_NOW_MS - 500) * MS;
+	t.parked_before_mono_ns = (DETECT_NOW_MS - 500) * MS;
 	struct blocked_for b = interval(&t, NULL, 1000, 20000);
 	assert_int_equal(b.at_least_ms, 1000);
 	assert_int_equal(b.at_least_source, BLOCKED_OBSERVED);
-	t.wait_since_mono_ns = (DETECT_NOW_MS - 9000) * MS;
+	t.parked_before_mono_ns = (DETECT_NOW_MS - 9000) * MS;
 	b = interval(&t, NULL, 1000, 20000);
 	assert_int_equal(b.at_least_ms, 9000);
 	assert_int_equal(b.at_least_source, BLOCKED_WAITSINCE);
@@ -48,7 +48,7 @@ static void test_lower_end_is_the_longer_of_mark_and_observation(void **state)
 static void test_a_mark_in_the_future_is_no_mark(void **state)
 {
 	struct task t = { .wait = WAIT_SELECT,
-			  .wait_since_mono_ns = (DETECT_NOW_MS + 5) * MS };
+			  .parked_before_mono_ns = (DETECT_NOW_MS + 5) * MS };
 
 	(void)state;
 	assert_int_equal(interval(&t, NULL, 0, -1).at_least_ms, 0);

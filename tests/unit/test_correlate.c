@@ -62,10 +62,10 @@ static void test_the_interval_of_a_finding_holds_all_members(void **state)
 	AUTO_WORLD struct world *w = world_create();
 
 	(void)state;
-	add_reader(w, VERDICT_HALF_OPEN, true)->wait_since_mono_ns =
+	add_reader(w, VERDICT_HALF_OPEN, true)->parked_before_mono_ns =
 		(DETECT_NOW_MS - 5000000) * 1000000;
 	w->sockets[0].second.info.last_data_recv_ms = 6000000;
-	add_reader(w, VERDICT_HALF_OPEN, true)->wait_since_mono_ns =
+	add_reader(w, VERDICT_HALF_OPEN, true)->parked_before_mono_ns =
 		(DETECT_NOW_MS - 2000000) * 1000000;
 	w->sockets[1].second.info.last_data_recv_ms = 9000000;
 	AUTO_FINDINGS struct findings *f = world_judge(w);
@@ -91,7 +91,7 @@ static void test_healthy_program_has_no_findings_and_no_gaps(void **state)
 	add_task(w, WAIT_SELECT, -1);
 	add_task(w, WAIT_SLEEP, -1);
 	for (int i = 0; i < 200; i++) /* idle workers */
-		add_task(w, WAIT_CHAN_RECV, -1)->wait_since_mono_ns = 1;
+		add_task(w, WAIT_CHAN_RECV, -1)->parked_before_mono_ns = 1;
 	AUTO_FINDINGS struct findings *f = world_judge(w);
 	assert_int_equal(f->n, 0);
 	assert_int_equal(f->gaps.n, 0);
@@ -251,10 +251,10 @@ static void test_groups_need_their_size_unless_proven(void **state)
 
 	(void)state;
 	for (int i = 0; i < 99; i++)
-		add_task(w, WAIT_CHAN_SEND, -1)->wait_since_mono_ns = 1;
+		add_task(w, WAIT_CHAN_SEND, -1)->parked_before_mono_ns = 1;
 	AUTO_FINDINGS struct findings *f = world_judge(w);
 	assert_int_equal(f->n, 0);
-	add_task(w, WAIT_CHAN_SEND, -1)->wait_since_mono_ns = 1;
+	add_task(w, WAIT_CHAN_SEND, -1)->parked_before_mono_ns = 1;
 	AUTO_FINDINGS struct findings *g = world_judge(w);
 	assert_int_equal(g->n, 1);
 	assert_int_equal(g->v[0].kind, FINDING_BLOCKED_GROUP);

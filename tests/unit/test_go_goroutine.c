@@ -445,6 +445,11 @@ static void test_how_long_it_waits_comes_from_the_gc_or_from_us(void **state)
 	begin(&w, 2);
 	g = WORLD_GO(&w, F_WORKER, R_SLEEP, F_GOPARK, F_WORKER);
 	WORLD_GO(&w, F_WORKER, R_SLEEP, F_GOPARK, F_WORKER);
+	// a mark is the end of the collection before the one that made it, so
+	// only a later one says by when the first was parked
+	world_put(&w, g + w.shape->status + 24,
+		  (uint64_t)(clock_mono_ns() - 900000000));
+	g = WORLD_GO(&w, F_WORKER, R_SLEEP, F_GOPARK, F_WORKER);
 	world_put(&w, g + w.shape->status + 24,
 		  (uint64_t)(clock_mono_ns() - 500000000));
 	assert_ok(world_find(&w));
@@ -457,6 +462,8 @@ static void test_how_long_it_waits_comes_from_the_gc_or_from_us(void **state)
 	t = task_snapshot_find(snap, 6);
 	assert_int_equal(t->blocked.at_least_ms, 0);
 	assert_int_equal(t->blocked.at_least_source, BLOCKED_UNKNOWN);
+	t = task_snapshot_find(snap, 7);
+	assert_int_equal(t->blocked.at_least_ms, 0);
 	task_snapshot_destroy(snap);
 	world_deinit(&w);
 }

@@ -103,7 +103,7 @@ static struct world *busy_world(void)
 	memset(s->remote.addr, 0xfd, 16);
 	for (int i = 0; i < 120; i++) {
 		t = add_task(w, WAIT_CHAN_SEND, -1);
-		t->wait_since_mono_ns = 1;
+		t->parked_before_mono_ns = 1;
 		t->stack = make_stack(w, 9, own);
 	}
 	return w;
