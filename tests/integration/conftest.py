@@ -22,6 +22,8 @@ STRICT = os.environ.get("STRANDED_TEST_STRICT") == "1"
 
 
 def pytest_configure(config):
+    config.addinivalue_line(
+        "markers", "slow: takes long, and shows no more under a sanitizer")
     if not os.access(tool.binary(), os.X_OK):
         raise pytest.UsageError("%s is missing; make" % tool.binary())
 

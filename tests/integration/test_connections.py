@@ -193,6 +193,7 @@ def test_stranger_with_the_peers_address_does_not_hide_its_death(net, conns):
     one_finding(world.check(client.pid), "half-open", "proven")
 
 
+@pytest.mark.slow
 def test_data_in_flight_unanswered_is_unreachable(net, conns):
     a, b = net.pair()
     client, server = conns(a), conns(b)

@@ -61,6 +61,7 @@ def pool_line(text):
     raise LookupError(text)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_interrupted_demo_leaves_nothing(root, how):
     rng = random.Random(int(how))

@@ -90,6 +90,7 @@ def encloses(p, known, begin, end):
         assert blocked["at_most"] >= (before - end) / 1e6 - 5, blocked
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("toolchain", [None, "1.19.13"])
 def test_no_wrong_stack_under_100000_creations_a_second(victim, toolchain):
     with tool.Program(victim("waits", toolchain)) as program:

@@ -12,7 +12,7 @@ import pytest
 import memory
 import tool
 
-SANITIZED = "san" in os.path.dirname(tool.binary())
+SANITIZED = "san" in os.path.basename(os.path.dirname(tool.binary()))
 LONG = os.environ.get("STRANDED_TEST_LONG") == "1"
 SECONDS = 30 if SANITIZED else 8
 RSS = 1 << 40 if SANITIZED else 400 << 20
