@@ -134,6 +134,18 @@ static const struct verdict *verdict_of(const struct walk *w,
 }
 
 /*
+ * Did the connection end between the looks? That wakes whoever waits on it:
+ * who is parked at the same place again waits on another one.
+ */
+static bool has_ended(const struct tcp_socket *s)
+{
+	return s->second_state == TCP_VANISHED ||
+	       (s->second_state == TCP_SAMPLED &&
+		(s->second.state == TCP_STATE_CLOSE ||
+		 s->second.state == TCP_STATE_TIME_WAIT));
+}
+
+/*
  * A task that waits on an fd. Its fd was proven when the tasks were read, the
  * fd was looked up a little later. That is safe: closing an fd wakes whoever
  * waits on it, so a task that is still there still waits on the same one.
@@ -155,6 +167,10 @@ static struct error *judge_network(struct walk *w, const struct task *task,
 		return NULL;
 	}
 	w->waited[s - w->in->sockets->v] = true;
+	if (has_ended(s)) {
+		w->findings->moved++;
+		return NULL;
+	}
 	struct finding_member m = {
 		.task = task,
 		.socket = s,

@@ -172,6 +172,22 @@ static void test_what_cannot_be_judged_is_a_gap_that_matters(void **state)
 	assert_true(gaps_matter(&f->gaps));
 }
 
+/* The end of a connection wakes its reader: it went on to another one. */
+static void test_who_waited_on_a_connection_that_ended_has_moved(void **state)
+{
+	AUTO_WORLD struct world *w = world_create();
+
+	(void)state;
+	add_reader(w, VERDICT_UNKNOWN, false);
+	add_reader(w, VERDICT_UNKNOWN, false);
+	w->sockets[0].second_state = TCP_VANISHED;
+	w->sockets[1].second.state = TCP_STATE_CLOSE;
+	AUTO_FINDINGS struct findings *f = world_judge(w);
+	assert_int_equal(f->n, 0);
+	assert_int_equal(f->moved, 2);
+	assert_int_equal(f->gaps.n, 0);
+}
+
 static void test_a_reader_whose_fd_is_not_known_is_a_gap(void **state)
 {
 	AUTO_WORLD struct world *w = world_create();
@@ -402,6 +418,8 @@ int main(void)
 			test_pooled_dead_connections_group_by_direction),
 		cmocka_unit_test(
 			test_what_cannot_be_judged_is_a_gap_that_matters),
+		cmocka_unit_test(
+			test_who_waited_on_a_connection_that_ended_has_moved),
 		cmocka_unit_test(test_a_reader_whose_fd_is_not_known_is_a_gap),
 		cmocka_unit_test(
 			test_an_fd_that_is_not_listed_is_a_gap_a_pipe_is_none),
