@@ -213,21 +213,22 @@ static struct error *no_such_process(pid_t pid)
 static struct error *open_handles(struct process *p)
 {
 	char name[32], tgid[64];
-	int errnum;
+	int errnum, proc_errnum;
 
 	p->pidfd = (int)syscall(SYS_pidfd_open, p->pid, 0);
 	errnum = p->pidfd < 0 ? errno : 0;
 	snprintf(name, sizeof(name), "/proc/%d", (int)p->pid);
 	p->procfd = open(name, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	proc_errnum = p->procfd < 0 ? errno : 0;
 	if (p->procfd < 0 && (errnum == ESRCH || pidfd_ended(p->pidfd)))
 		return no_such_process(p->pid);
-	if (p->procfd < 0 && !errnum)
+	if (p->procfd < 0 && !errnum && proc_errnum == ENOENT)
 		return error_new(ERROR_DENIED,
 				 "/proc hides process %d from us (hidepid); "
 				 "run as root",
 				 (int)p->pid);
 	if (p->procfd < 0)
-		return error_os(errno, "cannot open %s", name);
+		return error_os(proc_errnum, "cannot open %s", name);
 	if (process_status_line(p->procfd, "Tgid", tgid, sizeof(tgid)) &&
 	    atoi(tgid) != p->pid)
 		return error_new(ERROR_USAGE,

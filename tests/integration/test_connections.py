@@ -49,6 +49,20 @@ def test_client_of_a_rebooted_server_is_half_open(net, conns, family):
     assert any(s["function"] == "main.readReply" for s in f["stack"])
 
 
+def test_soft_limit_of_open_files_hides_no_peer(net, conns):
+    """A node has more namespaces than a shell's limit has room for."""
+    a, b = net.pair()
+    client, server = conns(a), conns(b)
+    listen, dial = FAMILIES["ipv4"]
+    server.listen(listen)
+    near = client.dial(dial)
+    server.accept()
+    client.read(near)
+    world.power_cut(b, "10.78.0.1", server)
+    result = world.check(client.pid, prefix=("prlimit", "--nofile=12:1024"))
+    one_finding(result, "half-open", "proven")
+
+
 @pytest.mark.parametrize("family", ["ipv6", "v4-mapped"])
 def test_server_of_a_client_that_lost_power_is_half_open(net, conns, family):
     a, b = net.pair()
