@@ -123,8 +123,13 @@ bool process_alive(const struct process *p)
 
 	// The pidfd is the same process for ever, and so is procfd. The start
 	// of the stack is drawn anew by each execve(2), also of the same file.
-	if (pidfd_ended(p->pidfd) || read_stat(p->procfd, &now) ||
-	    now.state == 'Z' || now.state == 'X' ||
+	if (pidfd_ended(p->pidfd))
+		return false;
+	int rc = read_stat(p->procfd, &now);
+	// For want of descriptors or memory here, nobody ended there.
+	if (rc)
+		return rc == -EMFILE || rc == -ENFILE || rc == -ENOMEM;
+	if (now.state == 'Z' || now.state == 'X' ||
 	    now.start_ticks != p->start_ticks)
 		return false;
 	// 0 is what the kernel shows whoever may not trace it (do_task_stat()

@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <pthread.h>
 #include <sched.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 
@@ -74,6 +75,27 @@ static bool is_zombie(pid_t pid)
 		text[0] = '\0';
 	fclose(f);
 	return strstr(text, ") Z ");
+}
+
+static void test_without_fds_nobody_is_hidden_or_has_ended(void **state)
+{
+	pid_t pid = child_start(NULL, NULL);
+	AUTO_PROCESS struct process *held = NULL;
+	struct process *p;
+	struct rlimit was, none;
+
+	(void)state;
+	assert_ok(process_open(pid, &held));
+	assert_int_equal(getrlimit(RLIMIT_NOFILE, &was), 0);
+	none = (struct rlimit){ .rlim_cur = 3, .rlim_max = was.rlim_max };
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &none), 0);
+	bool alive = process_alive(held);
+	struct error *err = process_open(pid, &p);
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &was), 0);
+	assert_true(alive);
+	assert_error(err, ERROR_OS, "too many open files");
+	child_end(pid);
+	assert_false(process_alive(held));
 }
 
 static void test_a_zombie_is_called_one(void **state)
@@ -351,6 +373,8 @@ int main(int argc, char **argv)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_a_child_is_described_as_it_is),
 		cmocka_unit_test(test_there_is_no_such_process),
+		cmocka_unit_test(
+			test_without_fds_nobody_is_hidden_or_has_ended),
 		cmocka_unit_test(test_a_zombie_is_called_one),
 		cmocka_unit_test(test_a_thread_id_names_its_process),
 		cmocka_unit_test(
