@@ -56,6 +56,16 @@ static bool dead_at(const struct go_sample *s, unsigned off)
 }
 
 /*
+ * How many of @n records may contradict what all others say: one that is just
+ * being changed, or a broken one, must not hide the rest. The field is where
+ * the most agree.
+ */
+static size_t outliers(size_t n)
+{
+	return n / 16;
+}
+
+/*
  * Is startpc at @off: a function's entry, or 0, in all, with the pc of a go
  * statement two words before? Returns how many have both.
  */
@@ -64,7 +74,7 @@ static size_t fits_start(const struct go_layout *layout,
 			 unsigned off)
 {
 	const struct go_symbols *sym = layout->sym;
-	size_t both = 0;
+	size_t both = 0, misfits = 0;
 
 	for (size_t i = 0; i < n; i++) {
 		uint64_t start = go_word(samples[i].bytes + off);
@@ -72,29 +82,36 @@ static size_t fits_start(const struct go_layout *layout,
 		struct go_func func;
 
 		if ((start && !sym->is_entry(sym->arg, start)) ||
-		    (gopc && !sym->func(sym->arg, gopc, &func)))
-			return 0;
+		    (gopc && !sym->func(sym->arg, gopc, &func))) {
+			if (++misfits > outliers(n))
+				return 0;
+			continue;
+		}
 		both += start && gopc;
 	}
 	return both;
 }
 
-static bool distinct_ids(const struct go_sample *samples, size_t n,
-			 unsigned status)
+/* How many goroutine ids are no ids, or another's. */
+static size_t bad_ids(const struct go_sample *samples, size_t n,
+		      unsigned status)
 {
+	size_t bad = 0;
+
 	for (size_t i = 0; i < n; i++) {
 		uint64_t id = go_word(samples[i].bytes + status + 8);
 
 		if (dead_at(&samples[i], status))
 			continue;
-		if (!id || id >= GOID_MAX)
-			return false;
+		if (!id || id >= GOID_MAX) {
+			bad++;
+			continue;
+		}
 		for (size_t k = 0; k < i; k++)
-			if (!dead_at(&samples[k], status) &&
-			    go_word(samples[k].bytes + status + 8) == id)
-				return false;
+			bad += !dead_at(&samples[k], status) &&
+			       go_word(samples[k].bytes + status + 8) == id;
 	}
-	return true;
+	return bad;
 }
 
 /*
@@ -104,7 +121,7 @@ static bool distinct_ids(const struct go_sample *samples, size_t n,
 static size_t fits_status(const struct go_sample *samples, size_t n,
 			  unsigned off, int64_t now)
 {
-	size_t misfits = 0, live = 0;
+	size_t misfits = 0, wrong = 0, live = 0;
 
 	for (size_t i = 0; i < n; i++) {
 		const uint8_t *b = samples[i].bytes;
@@ -113,8 +130,11 @@ static size_t fits_status(const struct go_sample *samples, size_t n,
 		uint64_t top = go_word(b + off - 16);
 
 		if (!go_status_known(go_half(b + off)) || since < 0 ||
-		    since > now)
-			return 0;
+		    since > now) {
+			if (++wrong > outliers(n))
+				return 0;
+			continue;
+		}
 		if (dead_at(&samples[i], off) || !hi)
 			continue;
 		live++;
@@ -122,7 +142,10 @@ static size_t fits_status(const struct go_sample *samples, size_t n,
 		// that is being moved just now
 		misfits += top > hi || hi - top > 4096;
 	}
-	return misfits <= n / 8 && distinct_ids(samples, n, off) ? live : 0;
+	return misfits <= n / 8 &&
+			       wrong + bad_ids(samples, n, off) <= outliers(n)
+		       ? live
+		       : 0;
 }
 
 /* Whether the goroutine that runs runtime.main has the id 1; 0 if none does. */
