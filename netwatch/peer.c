@@ -36,6 +36,10 @@ static bool refuse(struct peer *peer, struct peer_ns *ns, struct error *err)
 {
 	ns->why = peer_text(peer, "%s cannot be entered: %s", ns->name,
 			    error_text(err));
+	// Refused or gone is an answer; these say nothing about the peer.
+	ns->limited = error_code(err) == ERROR_OS ||
+		      error_code(err) == ERROR_NOMEM;
+	peer->limited |= ns->limited;
 	error_free(err);
 	return false;
 }
@@ -59,8 +63,10 @@ bool peer_ns_open(struct peer *peer, struct peer_ns *ns)
 {
 	struct error *err;
 
-	if (ns->tried)
+	if (ns->tried) {
+		peer->limited |= ns->limited;
 		return !ns->why;
+	}
 	ns->tried = true;
 	err = open_fd(ns);
 	// Entering our own namespace by its fd would take CAP_SYS_ADMIN.
@@ -99,6 +105,7 @@ static int ask_id(struct peer_ns *ns, const struct peer_ns *other)
 
 	if (fd < 0 && other->ref) {
 		struct error *err = netns_open_ref(other->ref, &opened);
+		ns->ids_limited |= err && error_code(err) == ERROR_OS;
 		error_free(err);
 		fd = opened;
 	}
@@ -120,6 +127,7 @@ struct peer_ns *peer_ns_by_id(struct peer *peer, struct peer_ns *ns, int id)
 {
 	if (!ns->ids)
 		ns->ids = load_ids(peer, ns);
+	peer->limited |= !ns->ids || ns->ids_limited;
 	for (size_t i = 0; ns->ids && i < peer->n_ns; i++)
 		if (ns->ids[i] == id)
 			return &peer->ns[i];
@@ -352,6 +360,7 @@ static void look(struct peer *peer, const struct tcp_socket *s,
 	};
 
 	*f = (struct peer_facts){ .lookup = PEER_NOT_LOOKED };
+	peer->limited = false;
 	if (!matters(cur->state) || s->second_state == TCP_VANISHED)
 		return;
 	if (!tr.ns) {
@@ -369,6 +378,9 @@ static void look(struct peer *peer, const struct tcp_socket *s,
 		if (tr.end == PEER_AMBIGUOUS)
 			add_hint(&tr, &tuple, f);
 	}
+	// What was proved in spite of it stays proved.
+	f->limited = peer->limited && f->lookup != PEER_ABSENT &&
+		     f->lookup != PEER_FOUND;
 	f->times = 1;
 	f->at_wall_ms = f->first_wall_ms = clock_wall_ms();
 }

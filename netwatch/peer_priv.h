@@ -25,12 +25,14 @@ struct peer_ns {
 	int fd;			     /* ours or lent, -1: not open */
 	bool own;		     /* the namespace that we run in */
 	bool tried;
+	bool limited; /* could not be opened for want of descriptors, memory */
 	const char *name;
 	const char *why; /* tried, and could not be opened */
 	struct rtnet *rt;
 	struct sockdiag *diag;
 	struct nat *nat;
 	int *ids;	  /* its id of each other namespace, -1 none */
+	bool ids_limited; /* some of them could not be asked for */
 	const char *flaw; /* what of the whole namespace raises doubt */
 	bool flaw_known;
 	struct rtnet_rules rules;
@@ -64,6 +66,7 @@ struct peer {
 	struct peer_device *devices; /* PEER_DEVICE_CACHE slots */
 	struct arena *arena;	     /* the caller's, during a call */
 	bool nomem;
+	bool limited; /* a limit of ours stopped the look under way */
 };
 
 /** What conntrack said of the tuple in one namespace. */

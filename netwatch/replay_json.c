@@ -52,14 +52,15 @@ static json_t *path_to_json(const struct path_facts *p)
 
 static json_t *peer_to_json(const struct peer_facts *p)
 {
-	return json_pack(
-		"{si sI so si si si so so sI sI sI}", "lookup", p->lookup,
-		"netns", (json_int_t)p->netns, "netns_name",
-		text_to_json(p->netns_name), "state", p->peer_state, "timer",
-		p->peer_timer, "retrans", p->peer_retrans, "via",
-		text_to_json(p->via), "why", text_to_json(p->why), "at_wall_ms",
-		(json_int_t)p->at_wall_ms, "first_wall_ms",
-		(json_int_t)p->first_wall_ms, "times", (json_int_t)p->times);
+	return json_pack("{si sI so si si si sb so so sI sI sI}", "lookup",
+			 p->lookup, "netns", (json_int_t)p->netns, "netns_name",
+			 text_to_json(p->netns_name), "state", p->peer_state,
+			 "timer", p->peer_timer, "retrans", p->peer_retrans,
+			 "limited", p->limited, "via", text_to_json(p->via),
+			 "why", text_to_json(p->why), "at_wall_ms",
+			 (json_int_t)p->at_wall_ms, "first_wall_ms",
+			 (json_int_t)p->first_wall_ms, "times",
+			 (json_int_t)p->times);
 }
 
 json_t *net_facts_to_json(const struct tcp_socket *s,
@@ -158,6 +159,7 @@ static void read_peer(struct reader *r, const json_t *obj, struct peer_facts *p)
 	p->peer_state = read_int(r, obj, "state", TCP_STATE_NEW_SYN_RECV);
 	p->peer_timer = read_int(r, obj, "timer", UINT8_MAX);
 	p->peer_retrans = read_int(r, obj, "retrans", UINT8_MAX);
+	p->limited = json_is_true(json_object_get(obj, "limited"));
 	p->via = read_text(r, obj, "via");
 	p->why = read_text(r, obj, "why");
 	p->at_wall_ms = read_int(r, obj, "at_wall_ms", INT64_MAX);

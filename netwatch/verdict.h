@@ -59,6 +59,7 @@ struct peer_facts {
 	const char *netns_name;	   /* "/run/netns/b" or "pid 12 (redis)" */
 	enum tcp_state peer_state; /* FOUND */
 	uint8_t peer_timer, peer_retrans;
+	bool limited;	       /* not ABSENT or FOUND, for a limit of ours */
 	const char *via;       /* namespaces and NAT on the way, NULL direct */
 	const char *why;       /* why not looked, or why ambiguous */
 	int64_t first_wall_ms; /* first look that gave this answer */
