@@ -225,15 +225,20 @@ static bool judge_resends(struct judge *j)
 	return true;
 }
 
+/* Two or more of our own keepalives have met no answer. */
+static bool probes_fail(const struct judge *j)
+{
+	return j->cur->timer == TCP_TIMER_KEEPALIVE &&
+	       j->cur->retrans >= PROBES_MIN;
+}
+
 /*
  * The peer's own keepalives raise segs_in but answer none of our probes, so
  * segments that arrive do not excuse probes that go unanswered.
  */
 static bool judge_keepalive(struct judge *j)
 {
-	if (j->cur->timer != TCP_TIMER_KEEPALIVE ||
-	    j->cur->retrans < PROBES_MIN ||
-	    !judge_knows(j->cur, TCP_INFO_BASE) ||
+	if (!probes_fail(j) || !judge_knows(j->cur, TCP_INFO_BASE) ||
 	    judge_quiet_ms(j->cur) <= UNANSWERED_MS)
 		return false;
 	decide(j, VERDICT_UNREACHABLE, false);
@@ -375,9 +380,10 @@ static bool judge_peer_unheard(struct judge *j)
 
 static bool judge_alive(struct judge *j)
 {
+	// That the peer has it does not say that packets get through.
 	bool found = j->facts->peer.lookup == PEER_FOUND &&
 		     j->facts->peer.peer_state == TCP_STATE_ESTABLISHED &&
-		     j->cur->state == TCP_STATE_ESTABLISHED;
+		     j->cur->state == TCP_STATE_ESTABLISHED && !probes_fail(j);
 
 	if (j->moved != MOVED_YES && !found)
 		return false;
