@@ -9,6 +9,9 @@ enum task_motion task_motion(const struct task *task,
 	if (mark->handle != task->handle || mark->state != task->state ||
 	    mark->sp != task->sp || mark->pc != task->pc)
 		return MOTION_MOVED;
+	/* A worker parks at one place for whichever connection it serves. */
+	if (task->fd >= 0 && mark->fd >= 0 && mark->fd != task->fd)
+		return MOTION_MOVED;
 	/*
 	 * Go sets waitsince at a GC and clears it when the goroutine runs: an
 	 * unset one that is set later is no motion, all other changes are.

@@ -16,6 +16,7 @@ struct task_mark {
 	raddr_t handle, sp, pc;
 	int64_t wait_since_mono_ns;
 	enum task_state state;
+	int fd; /* -1: none, or not known */
 	bool torn;
 };
 
@@ -29,8 +30,8 @@ enum task_motion {
 /**
  * Compare @task, of the first look, with its @mark of the second.
  *
- * Still means: same record, stack pointer, pc and state, and the runtime's own
- * mark of the wait's begin did not change.
+ * Still means: same record, stack pointer, pc, state and fd, and the runtime's
+ * own mark of the wait's begin did not change.
  */
 enum task_motion task_motion(const struct task *task,
 			     const struct task_mark *mark);

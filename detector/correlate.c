@@ -34,6 +34,7 @@ struct task_mark *correlate_marks(const struct task_snapshot *snap,
 			.pc = t->pc,
 			.wait_since_mono_ns = t->wait_since_mono_ns,
 			.state = t->state,
+			.fd = t->fd,
 			.torn = t->torn,
 		};
 	}

@@ -164,7 +164,8 @@ static void wait_for_second(const struct survey *s)
  */
 static struct error *look_again(struct survey *s)
 {
-	static const struct runtime_options light = { .stacks = true };
+	static const struct runtime_options light = { .stacks = true,
+						      .fds = true };
 	AUTO_TASKS struct task_snapshot *again = NULL;
 
 	if (!s->tasks || s->gone)
@@ -253,6 +254,21 @@ static struct error *resample(struct survey *s,
 	return netwatch_recheck(s->netwatch, v, n, s->arena, facts);
 }
 
+/* A peer that we had no descriptor or memory to look for is not "silent". */
+static void count_limited(struct survey *s, const struct net_facts *facts,
+			  size_t n)
+{
+	size_t limited = 0;
+
+	for (size_t i = 0; i < n; i++)
+		limited += facts[i].peer.limited;
+	if (limited)
+		gaps_add(&s->gaps, GAP_LIMIT, limited,
+			 "connections whose peer could not be looked for on "
+			 "this host, for want of open files or memory; raise "
+			 "the limit of open files (ulimit -n)");
+}
+
 /* Examine, wait, sample and look again, judge. */
 static struct error *second_half(struct survey *s,
 				 const struct survey_options *opt)
@@ -284,18 +300,24 @@ static struct error *second_half(struct survey *s,
 		if (err)
 			return err;
 	}
+	if (facts)
+		count_limited(s, facts, n);
 	s->now_mono_ns = clock_mono_ns();
 	s->now_wall_ms = clock_wall_ms();
 	return s->sockets ? judge_all(s, v, facts, n) : NULL;
 }
 
-static void close_books(struct survey *s)
+static void close_books(struct survey *s, const struct survey_options *opt)
 {
 	if (s->process && !process_alive(s->process))
 		s->gone = true;
 	if (s->gone)
 		gaps_add(&s->gaps, GAP_INCONSISTENT, 1,
 			 "the process ended while it was looked at");
+	/* Whoever asked for connections has been given all of them. */
+	if (s->no_runtime && opt->stacks)
+		gaps_add(&s->gaps, gap_of_error(s->no_runtime), 1, "%s",
+			 error_text(s->no_runtime));
 	if (s->tasks)
 		gaps_merge(&s->gaps, &s->tasks->gaps);
 	if (s->sockets) {
@@ -335,7 +357,7 @@ static struct error *fill(struct survey *s, pid_t pid,
 		err = as_gap(s, netwatch_finish(s->netwatch));
 	if (err)
 		return err;
-	close_books(s);
+	close_books(s, opt);
 	log_debug("ctl", "surveyed pid %d in %lld ms", (int)pid,
 		  (long long)s->duration_ms);
 	return NULL;

@@ -63,6 +63,22 @@ def test_soft_limit_of_open_files_hides_no_peer(net, conns):
     one_finding(result, "half-open", "proven")
 
 
+def test_hard_limit_of_open_files_is_a_gap_and_no_all_clear(net, conns):
+    """The peer is gone, and there is no descriptor left to go and see."""
+    a, b = net.pair()
+    client, server = conns(a), conns(b)
+    listen, dial = FAMILIES["ipv4"]
+    server.listen(listen)
+    near = client.dial(dial)
+    server.accept()
+    client.read(near)
+    world.power_cut(b, "10.78.0.1", server)
+    result = tool.stranded("check", "--format", "json", client.pid,
+                           prefix=("prlimit", "--nofile=12:12"))
+    assert result.status == 3, result
+    assert "limit" in {g["kind"] for g in result.json["gaps"]}
+
+
 @pytest.mark.parametrize("family", ["ipv6", "v4-mapped"])
 def test_server_of_a_client_that_lost_power_is_half_open(net, conns, family):
     a, b = net.pair()
@@ -226,16 +242,23 @@ def test_data_in_flight_unanswered_is_unreachable(net, conns):
     assert "retransmissions" in [e["kind"] for e in f["socket"]["evidence"]]
 
 
+@pytest.mark.slow
 def test_failing_keepalive_is_unreachable(net, conns):
     a, b = net.pair()
     client, server = conns(a), conns(b)
     server.listen("10.78.0.2:7000")
-    near = client.dial("10.78.0.2:7000", keepalive=1)
+    near = client.dial("10.78.0.2:7000", keepalive=3)
     server.accept()
     reader = client.read(near)
     a.cut("10.78.0.2")
-    assert tool.wait_until(
-        lambda: ",4)" in a.run("ss", "-Htno", "dport = :7000"), 20, 0.2)
+    # The peer's own table says ESTABLISHED all the time: that it is there is
+    # no sign that packets reach it. An outage of seconds is none of death.
+    ask = ("ss", "-Htno", "dport = :7000")
+    assert tool.wait_until(lambda: ",2)" in a.run(*ask), 20, 0.2)
+    assert world.check(client.pid).json["findings"] == []
+    early = tool.stranded("sockets", "--format", "json", client.pid).json
+    assert [s["verdict"] for s in early["sockets"]] == ["silent"]
+    assert tool.wait_until(lambda: ",4)" in a.run(*ask), 20, 0.2)
     f = one_finding(world.check(client.pid), "unreachable", "likely")
     assert world.task_ids(f) == {reader}
     assert "keepalive" in [e["kind"] for e in f["socket"]["evidence"]]

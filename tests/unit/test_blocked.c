@@ -169,6 +169,19 @@ static void test_motion_by_what_differs(void **state)
 	}
 }
 
+static void test_another_fd_at_the_same_place_is_motion(void **state)
+{
+	struct task t = { .handle = 1, .state = TASK_WAITING, .fd = 7 };
+	struct task_mark m = { .handle = 1, .state = TASK_WAITING, .fd = 8 };
+
+	(void)state;
+	assert_int_equal(task_motion(&t, &m), MOTION_MOVED);
+	m.fd = 7;
+	assert_int_equal(task_motion(&t, &m), MOTION_STILL);
+	m.fd = -1; /* not known is no sign of motion */
+	assert_int_equal(task_motion(&t, &m), MOTION_STILL);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -182,6 +195,7 @@ int main(void)
 		cmocka_unit_test(test_time_since_the_sample_counts),
 		cmocka_unit_test(test_the_ends_never_cross),
 		cmocka_unit_test(test_motion_by_what_differs),
+		cmocka_unit_test(test_another_fd_at_the_same_place_is_motion),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
