@@ -135,10 +135,16 @@ def _show(frame):
                            " +0x%x" % frame.offset)
 
 
+def _settled(state):
+    """"(scan)" says that the GC looks at it this very moment, which it may do
+    at one dump and not at the other; Go's own stops the world first."""
+    return state.replace(" (scan)", "")
+
+
 def compare_one(own, theirs):
     """The differences of one goroutine, as sentences."""
     ret = []
-    if own.state != theirs.state:
+    if _settled(own.state) != _settled(theirs.state):
         ret.append("state: Go [%s], stranded [%s]" % (own.state, theirs.state))
     if own.locked != theirs.locked:
         ret.append("locked to thread: Go %s, stranded %s"
