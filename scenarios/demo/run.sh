@@ -167,7 +167,7 @@ power_cut
 say "the queue server lost power; it boots, and knows none of them"
 boot
 say "the client sees nothing of it:"
-ip netns exec "$nsc" ss -tno state established | head -n 4
+ip netns exec "$nsc" ss -tno state established dst "$queue" | head -n 4
 printf '...\n\n'
 sleep "${DEMO_WAIT:-2}"
 say "\$ stranded check --min-blocked 1s $pid"
