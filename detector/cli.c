@@ -309,7 +309,8 @@ static struct error *check_fit(const struct cli *cli)
 	    (!cli->n_args && c->run == cmd_check && !cli->all) ||
 	    (!cli->n_args && c->run == cmd_sockets && !cli->net_from))
 		return error_new(ERROR_USAGE,
-				 "which process? usage: stranded %s %s",
+				 "which process? usage: stranded %s %s; "
+				 "'stranded help' explains",
 				 c->name, c->args);
 	return NULL;
 }
@@ -340,10 +341,6 @@ int cli_main(int argc, char **argv)
 {
 	struct cli cli;
 
-	if (argc <= 1) {
-		cli_print_help(stderr, NULL);
-		return STATUS_USAGE;
-	}
 	AUTO_ERROR struct error *err = cli_parse(argc, argv, &cli);
 	if (err) {
 		log_error("%s", error_text(err));

@@ -212,6 +212,14 @@ static void check_conntrack(struct doctor *d)
 			   "through");
 }
 
+static bool may_trace_all(void)
+{
+	char line[64];
+
+	return read_line("/proc/self/status", "CapEff:", line, sizeof(line)) &&
+	       strtoull(line, NULL, 16) & UINT64_C(1) << CAP_SYS_PTRACE_BIT;
+}
+
 static void check_namespaces(struct doctor *d)
 {
 	struct gaps gaps = { .arena = d->arena };
@@ -231,10 +239,16 @@ static void check_namespaces(struct doctor *d)
 		denied += gaps.v[i].count;
 		why = gaps.v[i].text;
 	}
-	if (denied)
+	if (denied && may_trace_all())
+		doctor_add(d, DOCTOR_NOTE, "namespaces", NULL,
+			   "network namespaces in reach: %zu; processes that "
+			   "refuse to be looked at in spite of all rights, so "
+			   "that theirs are not known: %" PRIu64,
+			   list.n, denied);
+	else if (denied)
 		doctor_add(d, DOCTOR_MISSING, "namespaces", GRANT,
-			   "%zu network namespaces are in reach; not seen: "
-			   "%.*s (%" PRIu64 ")",
+			   "network namespaces in reach: %zu; not seen: %.*s "
+			   "(%" PRIu64 ")",
 			   list.n, (int)strcspn(why, ";"), why, denied);
 	else
 		doctor_add(d, DOCTOR_OK, "namespaces", NULL,

@@ -86,7 +86,7 @@ def test_running_goroutines_are_counted_and_nothing_worse(conns):
 
 
 @pytest.mark.parametrize("arguments", [
-    ["--no-such-option"], ["check"],
+    [], ["--no-such-option"], ["check"],
     ["check", "--min-blocked"], ["check", "--min-blocked", "5", "1"],
     ["check", "--min-blocked", "-5s", "1"], ["check", "--format", "xml", "1"],
     ["ps", "--format", "yaml", "1"], ["check", "--rules", "/nonexistent", "1"],
