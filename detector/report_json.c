@@ -426,28 +426,9 @@ void report_sum_json(FILE *out, const struct report_sum *sum)
 	end(&w, &sum->gaps);
 }
 
-static const char *object_word(enum wait_object_kind kind)
-{
-	switch (kind) {
-	case OBJECT_CHAN:
-		return "chan";
-	case OBJECT_MUTEX:
-		return "mutex";
-	case OBJECT_RWMUTEX:
-		return "rwmutex";
-	case OBJECT_WAITGROUP:
-		return "waitgroup";
-	case OBJECT_COND:
-		return "cond";
-	case OBJECT_SEMAPHORE:
-		return "semaphore";
-	}
-	return "?";
-}
-
 static json_t *object_json(const struct wait_object *w)
 {
-	json_t *o = json_pack("{s:s, s:o}", "kind", object_word(w->kind),
+	json_t *o = json_pack("{s:s, s:o}", "kind", wait_object_name(w->kind),
 			      "address", address(w->addr));
 
 	if (o && w->kind == OBJECT_CHAN) {

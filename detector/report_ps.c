@@ -58,25 +58,6 @@ static void describe_socket(char cell[TEXT_CELL], const struct ps *ps,
 		snprintf(cell, TEXT_CELL, "fd %d -> %s", task->fd, remote);
 }
 
-static const char *object_word(enum wait_object_kind kind)
-{
-	switch (kind) {
-	case OBJECT_CHAN:
-		return "chan";
-	case OBJECT_MUTEX:
-		return "mutex";
-	case OBJECT_RWMUTEX:
-		return "rwmutex";
-	case OBJECT_WAITGROUP:
-		return "waitgroup";
-	case OBJECT_COND:
-		return "cond";
-	case OBJECT_SEMAPHORE:
-		return "semaphore";
-	}
-	return "?";
-}
-
 static void describe_object(char cell[TEXT_CELL], const struct task *task)
 {
 	const struct wait_object *o = &task->objects[0];
@@ -89,8 +70,8 @@ static void describe_object(char cell[TEXT_CELL], const struct task *task)
 			 o->element_type ? o->element_type : "?", o->length,
 			 o->capacity);
 	else
-		snprintf(cell, TEXT_CELL, "%s 0x%" PRIx64, object_word(o->kind),
-			 o->addr);
+		snprintf(cell, TEXT_CELL, "%s 0x%" PRIx64,
+			 wait_object_name(o->kind), o->addr);
 }
 
 static void describe_on(char cell[TEXT_CELL], const struct ps *ps,

@@ -71,3 +71,22 @@ const char *task_state_name(enum task_state state)
 		return "unknown";
 	return names[state];
 }
+
+const char *wait_object_name(enum wait_object_kind kind)
+{
+	switch (kind) {
+	case OBJECT_CHAN:
+		return "chan";
+	case OBJECT_MUTEX:
+		return "mutex";
+	case OBJECT_RWMUTEX:
+		return "rwmutex";
+	case OBJECT_WAITGROUP:
+		return "waitgroup";
+	case OBJECT_COND:
+		return "cond";
+	case OBJECT_SEMAPHORE:
+		return "semaphore";
+	}
+	return "?";
+}

@@ -204,6 +204,8 @@ const struct task *task_snapshot_find(const struct task_snapshot *snap,
 				      uint64_t id);
 /** "read", "chan send" ... for JSON and tests. */
 const char *wait_kind_name(enum wait_kind kind);
+/** "chan", "mutex" ... for text and JSON. */
+const char *wait_object_name(enum wait_object_kind kind);
 const char *task_state_name(enum task_state state);
 
 static inline void task_snapshot_destroyp(struct task_snapshot **snap)
