@@ -71,13 +71,9 @@ static struct error *as_gap(struct survey *s, struct error *err)
  * Not a program of a runtime that we read: the connections can be looked at
  * all the same, so this is kept for the report.
  */
-static struct error *attach(struct survey *s)
+static struct error *as_no_runtime(struct survey *s, struct error *err)
 {
-	struct error *err = runtime_attach(s->process, &s->source, &s->context);
-
-	if (!err)
-		return NULL;
-	if (error_code(err) == ERROR_NOMEM)
+	if (!err || error_code(err) == ERROR_NOMEM)
 		return err;
 	if (error_code(err) == ERROR_GONE)
 		s->gone = true;
@@ -92,21 +88,13 @@ static struct error *take_tasks(struct survey *s,
 
 	if (opt->no_tasks || !s->process)
 		return NULL;
-	struct error *err = attach(s);
-	if (err || s->no_runtime)
-		return err;
 	ro.stacks = opt->stacks;
-	err = s->source->snapshot(s->context, &ro, &s->tasks);
-	if (!err) {
+	struct error *err = runtime_attach(s->process, &s->source, &s->context);
+	if (!err)
+		err = s->source->snapshot(s->context, &ro, &s->tasks);
+	if (!err)
 		s->stopped_ms = s->tasks->stopped_ns / 1000000;
-		return NULL;
-	}
-	if (error_code(err) == ERROR_NOMEM)
-		return err;
-	if (error_code(err) == ERROR_GONE)
-		s->gone = true;
-	s->no_runtime = err;
-	return NULL;
+	return as_no_runtime(s, err);
 }
 
 static struct error *take_sockets(struct survey *s,
