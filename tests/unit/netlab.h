@@ -22,19 +22,6 @@
 #include "netwatch/sockdiag.h"
 #include "tests/unit/unit.h"
 
-#define UNUSED __attribute__((unused))
-
-/* Skip, or fail where nothing may be skipped (STRANDED_TEST_STRICT=1). */
-#define NEEDS(what, condition)                                                 \
-	do {                                                                   \
-		if (condition)                                                 \
-			break;                                                 \
-		if (getenv("STRANDED_TEST_STRICT"))                            \
-			fail_msg("needs %s", what);                            \
-		print_message("needs %s\n", what);                             \
-		skip();                                                        \
-	} while (0)
-
 /** Run a shell command in which "@x" stands for the namespace x's name. */
 static inline int __attribute__((format(printf, 1, 2)))
 try_sh(const char *fmt, ...)

@@ -13,37 +13,13 @@
 #include <net/if.h>
 #include <netinet/in.h>
 #include <sched.h>
-#include <setjmp.h>
-#include <signal.h>
-#include <stdarg.h>
 #include <stdbool.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/wait.h>
-#include <unistd.h>
-
-#include <cmocka.h>
 
 #include "netwatch/socket.h"
-
-#define UNUSED __attribute__((unused))
-
-/* Skip, or fail where nothing may be skipped (STRANDED_TEST_STRICT=1). */
-#define NEEDS(what, condition)                                                 \
-	do {                                                                   \
-		if (condition)                                                 \
-			break;                                                 \
-		if (getenv("STRANDED_TEST_STRICT"))                            \
-			fail_msg("needs %s", what);                            \
-		print_message("needs %s\n", what);                             \
-		skip();                                                        \
-	} while (0)
+#include "tests/unit/unit.h"
 
 static inline void lo_up(void)
 {

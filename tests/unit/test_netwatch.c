@@ -161,8 +161,7 @@ static void test_mptcp_connection_is_seen_and_marked(void **state UNUSED)
 	struct pair p = { -1, -1, -1 };
 	struct look l;
 
-	if (!mptcp_pair(&p))
-		skip(); // not every kernel has it
+	NEEDS("a kernel with MPTCP", mptcp_pair(&p));
 	struct truth t = truth_of(p.client);
 	look_open(&l, NULL);
 	look_take(&l);

@@ -162,8 +162,7 @@ static void test_another_users_process_is_denied_by_owner(void **state)
 	pid_t pid;
 
 	(void)state;
-	if (geteuid())
-		skip();
+	NEEDS("root", geteuid() == 0);
 	pid = child_start(as_nobody, NULL);
 	assert_answer(pid, SOMEBODY, false, "open: denied: ",
 		      "it belongs to uid 65534 and we are uid 65533; ");
@@ -176,8 +175,7 @@ static void test_a_non_dumpable_process_is_called_so(void **state)
 	pid_t pid;
 
 	(void)state;
-	if (geteuid())
-		skip();
+	NEEDS("root", geteuid() == 0);
 	pid = child_start(as_nobody, (void *)1);
 	assert_answer(pid, NOBODY, false,
 		      "open: denied: ", "it is not dumpable");
@@ -189,8 +187,7 @@ static void test_root_without_the_capability_is_told_which(void **state)
 	pid_t pid;
 
 	(void)state;
-	if (geteuid())
-		skip();
+	NEEDS("root", geteuid() == 0);
 	pid = child_start(as_nobody, NULL);
 	assert_answer(pid, 0, true, "open: denied: ",
 		      "we are root, but without CAP_SYS_PTRACE; ");
@@ -202,8 +199,7 @@ static void test_capabilities_that_we_lack_are_the_cause(void **state)
 	pid_t pid;
 
 	(void)state;
-	if (geteuid())
-		skip();
+	NEEDS("root", geteuid() == 0);
 	// the target is root with everything, we are root's uid with nothing
 	pid = child_start(NULL, NULL);
 	assert_answer(pid, 0, true, "open: denied: ", "CAP_SYS_PTRACE");

@@ -20,6 +20,19 @@
 
 #include "base/error.h"
 
+#define UNUSED __attribute__((unused))
+
+/** Skip, or fail where nothing may be skipped (STRANDED_TEST_STRICT=1). */
+#define NEEDS(what, condition)                                                 \
+	do {                                                                   \
+		if (condition)                                                 \
+			break;                                                 \
+		if (getenv("STRANDED_TEST_STRICT"))                            \
+			fail_msg("needs %s", what);                            \
+		print_message("needs %s\n", what);                             \
+		skip();                                                        \
+	} while (0)
+
 /** Fails unless @err has @code and a text with @part in it; frees it. */
 static inline void assert_error(struct error *err, enum error_code code,
 				const char *part)
