@@ -26,8 +26,9 @@ def one_finding(result, verdict, grade):
     return f
 
 
-@pytest.mark.parametrize("family", FAMILIES)
-def test_client_of_a_rebooted_server_is_half_open(net, conns, family):
+def client_of_a_rebooted_server(net, conns, family="ipv4"):
+    """A client that reads from a server that has forgotten it, its end of
+    the connection, and the goroutine that reads."""
     a, b = net.pair()
     client, server = conns(a), conns(b)
     listen, dial = FAMILIES[family]
@@ -37,6 +38,12 @@ def test_client_of_a_rebooted_server_is_half_open(net, conns, family):
     reader = client.read(near)
     peer = "fd78::1" if family == "ipv6" else "10.78.0.1"
     world.power_cut(b, peer, server)
+    return client, near, reader
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_client_of_a_rebooted_server_is_half_open(net, conns, family):
+    client, near, reader = client_of_a_rebooted_server(net, conns, family)
     f = one_finding(world.check(client.pid), "half-open", "proven")
     assert f["kind"] == "stranded-reader"
     assert world.task_ids(f) == {reader}
@@ -51,28 +58,14 @@ def test_client_of_a_rebooted_server_is_half_open(net, conns, family):
 
 def test_soft_limit_of_open_files_hides_no_peer(net, conns):
     """A node has more namespaces than a shell's limit has room for."""
-    a, b = net.pair()
-    client, server = conns(a), conns(b)
-    listen, dial = FAMILIES["ipv4"]
-    server.listen(listen)
-    near = client.dial(dial)
-    server.accept()
-    client.read(near)
-    world.power_cut(b, "10.78.0.1", server)
+    client, _, _ = client_of_a_rebooted_server(net, conns)
     result = world.check(client.pid, prefix=("prlimit", "--nofile=12:1024"))
     one_finding(result, "half-open", "proven")
 
 
 def test_hard_limit_of_open_files_is_a_gap_and_no_all_clear(net, conns):
     """The peer is gone, and there is no descriptor left to go and see."""
-    a, b = net.pair()
-    client, server = conns(a), conns(b)
-    listen, dial = FAMILIES["ipv4"]
-    server.listen(listen)
-    near = client.dial(dial)
-    server.accept()
-    client.read(near)
-    world.power_cut(b, "10.78.0.1", server)
+    client, _, _ = client_of_a_rebooted_server(net, conns)
     result = tool.stranded("check", "--format", "json", client.pid,
                            prefix=("prlimit", "--nofile=12:12"))
     assert result.status == 3, result

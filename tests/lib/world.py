@@ -45,14 +45,6 @@ class Conns(tool.Program):
         self.do("close", conn["conn"])
 
 
-def connected(client, server, addr, **dial):
-    """One connection: (client's end, server's end)."""
-    listening = server.listen(addr)
-    near = client.dial(listening if not addr.startswith(("[::]", ":")) else
-                       dial.pop("to"), **dial)
-    return near, server.accept()
-
-
 def power_cut(machine, peer, program, device="eth0", back=True):
     """@machine stops sending to @peer, its @program dies, its kernel forgets.
 
