@@ -38,7 +38,9 @@ struct peer_ns {
 	struct rtnet_rules rules;
 };
 
-#define PEER_ROUTE_CACHE 1024 /* slots; a collision only costs a question */
+/* Slots. A slot holds until the next question, which may take it over: what
+ * outlives that is copied. So a collision only costs a question. */
+#define PEER_ROUTE_CACHE 1024
 #define PEER_DEVICE_CACHE 1024
 #define PEER_NOT_ASKED 2
 
@@ -83,7 +85,7 @@ struct hop {
 	bool bridged;  /* only as a frame, without a route */
 	bool filtered; /* through the rules for packets, not frames alone */
 	struct nat_tuple in;
-	struct peer_route *route; /* NULL when bridged */
+	struct peer_route route; /* unset when bridged */
 	enum hop_entry entry;
 	bool assured;
 };
@@ -123,6 +125,16 @@ struct peer_ns *peer_ns_by_id(struct peer *peer, struct peer_ns *ns, int id);
  * there; false with tr->end and tr->why.
  */
 bool trace_run(struct trace *tr);
+
+/**
+ * The route from @src to @dst in @ns, asked unless known.
+ *
+ * Returns: a slot of peer->routes, the caller's until the next call.
+ */
+struct peer_route *peer_route(struct peer *peer, struct peer_ns *ns,
+			      const struct endpoint *src,
+			      const struct endpoint *dst, uint32_t iif,
+			      uint32_t oif);
 
 /** NULL when nothing on the way leaves a doubt, else the first doubt. */
 const char *trace_doubt(struct trace *tr);

@@ -92,10 +92,10 @@ static struct peer_route *route_slot(struct peer *peer,
 	return &peer->routes[(h ^ (h >> 17)) % PEER_ROUTE_CACHE];
 }
 
-static struct peer_route *find_route(struct peer *peer, struct peer_ns *ns,
-				     const struct endpoint *src,
-				     const struct endpoint *dst, uint32_t iif,
-				     uint32_t oif)
+struct peer_route *peer_route(struct peer *peer, struct peer_ns *ns,
+			      const struct endpoint *src,
+			      const struct endpoint *dst, uint32_t iif,
+			      uint32_t oif)
 {
 	struct peer_route key = { .ns = ns,
 				  .src = *src,
@@ -400,11 +400,11 @@ static int step(struct trace *tr)
 	uint32_t oif = tr->iif ? 0 : tr->oif;
 	if (!tr->iif && !oif && is_link_local(&after.dst))
 		oif = after.dst.scope;
-	h->route = find_route(tr->peer, tr->ns, &tr->tuple.src, &after.dst,
-			      tr->iif, oif);
-	if (!check_route(tr, h->route))
+	h->route = *peer_route(tr->peer, tr->ns, &tr->tuple.src, &after.dst,
+			       tr->iif, oif);
+	if (!check_route(tr, &h->route))
 		return -1;
-	if (h->route->route.type == RTN_LOCAL) {
+	if (h->route.route.type == RTN_LOCAL) {
 		tr->tuple = after;
 		return 1;
 	}
@@ -417,7 +417,7 @@ static int step(struct trace *tr)
 		return -1;
 	}
 	tr->tuple = after;
-	return forward(tr, h->route, &after.dst) ? 0 : -1;
+	return forward(tr, &h->route, &after.dst) ? 0 : -1;
 }
 
 bool trace_run(struct trace *tr)
