@@ -5,6 +5,7 @@
 #include <getopt.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 
 #include "base/clock.h"
 #include "base/log.h"
@@ -14,11 +15,17 @@
 
 const struct cli_option cli_options[] = {
 	{ "all", 'a', OPT_ALL, NULL,
-	  "every Go process that may be read, each in turn" },
+	  "every Go process that may be read, each in turn; with scenario: "
+	  "every scenario" },
 	{ "color", 0, OPT_COLOR, "WHEN",
 	  "auto, always or never; auto is a terminal without NO_COLOR" },
+	{ "family", 0, OPT_FAMILY, "FAMILY",
+	  "4, 6 or both: IPv4, IPv6; by default both" },
 	{ "format", 'f', OPT_FORMAT, "FORMAT",
 	  "text, json or, for ps, debug2: the text of Go's own dump" },
+	{ "jobs", 'j', OPT_JOBS, "N",
+	  "so many at once, from 1 to 64; by default 8: most of the time they "
+	  "wait" },
 	{ "min-blocked", 0, OPT_MIN_BLOCKED, "DURATION",
 	  "only what may have been blocked that long: 500ms, 30s, 1m30s, 2h; "
 	  "by default 5m for possible findings and 0 for all others" },
@@ -38,6 +45,13 @@ const struct cli_option cli_options[] = {
 	{ "verbose", 'v', OPT_VERBOSE, NULL,
 	  "more of everything: full paths, the runtime's own goroutines, "
 	  "what was held to be benign and why" },
+	{ "victim", 0, OPT_VICTIM, "COMMAND",
+	  "a program of yours in the victim's place, started by sh in the lab; "
+	  "{peer} in it, and STRANDED_PEER in its environment, is the address "
+	  "that it may call" },
+	{ "within", 0, OPT_WITHIN, "DURATION",
+	  "it must let go of all dead connections within that time; by "
+	  "default 60s" },
 	{ "help", 'h', OPT_HELP, NULL, "this text" },
 	{ "version", 0, OPT_VERSION, NULL, "the version" },
 	{ NULL, 0, 0, NULL, NULL },
@@ -73,6 +87,17 @@ const struct command cli_commands[] = {
 		  OPT_QUICK,
 	  FORMAT_BIT(FORMAT_TEXT) | FORMAT_BIT(FORMAT_JSON), 0, 1,
 	  cmd_sockets },
+	{ "scenario", "list | run NAME... | run --all",
+	  "play the ways in which connections die, and judge the verdicts",
+	  "Each scenario builds a lab of network namespaces, strands a program "
+	  "in it, breaks the path or the peer, and compares what stranded says "
+	  "before any packet is sent, and after a probe, with what the "
+	  "program knows itself. With --victim a program of yours is stranded "
+	  "instead: does it let go? Needs root, or user namespaces.",
+	  COMMON | OPT_ALL | OPT_FAMILY | OPT_FORMAT | OPT_JOBS | OPT_VICTIM |
+		  OPT_WITHIN,
+	  FORMAT_BIT(FORMAT_TEXT) | FORMAT_BIT(FORMAT_JSON), 1, SIZE_MAX,
+	  cmd_scenario },
 	{ "doctor", "[PID|NAME]",
 	  "say what can be seen here, what is missing, and the remedy",
 	  "Without a process: permissions, kernel features and namespaces. With "
@@ -177,10 +202,35 @@ static struct error *parse_group(const char *arg, struct cli *cli)
 	return NULL;
 }
 
-static struct error *parse_min_blocked(const char *arg, struct cli *cli)
+static struct error *parse_jobs(const char *arg, struct cli *cli)
 {
-	if (clock_parse_duration(arg, &cli->min_blocked_ms) &&
-	    cli->min_blocked_ms >= 0)
+	char *end;
+
+	errno = 0;
+	unsigned long n = strtoul(arg, &end, 10);
+	if (errno || *end || end == arg || *arg == '-' || n == 0 || n > 64)
+		return error_new(ERROR_USAGE,
+				 "'%s' is no number of jobs; use one from 1 to "
+				 "64",
+				 arg);
+	cli->jobs = (uint32_t)n;
+	return NULL;
+}
+
+static struct error *parse_family(const char *arg, struct cli *cli)
+{
+	if (strcmp(arg, "4") && strcmp(arg, "6") && strcmp(arg, "both"))
+		return error_new(ERROR_USAGE,
+				 "unknown family '%s'; use 4, 6 or both", arg);
+	cli->family = *arg == '4'   ? AF_INET
+		      : *arg == '6' ? AF_INET6
+				    : AF_UNSPEC;
+	return NULL;
+}
+
+static struct error *parse_duration(const char *arg, int64_t *ret)
+{
+	if (clock_parse_duration(arg, ret) && *ret >= 0)
 		return NULL;
 	return error_new(ERROR_USAGE,
 			 "'%s' is no duration; use a unit, as in 500ms, 30s, "
@@ -226,7 +276,16 @@ static struct error *apply(const struct cli_option *o, const char *arg,
 	case OPT_FORMAT:
 		return parse_format(arg, cli);
 	case OPT_MIN_BLOCKED:
-		return parse_min_blocked(arg, cli);
+		return parse_duration(arg, &cli->min_blocked_ms);
+	case OPT_WITHIN:
+		return parse_duration(arg, &cli->within_ms);
+	case OPT_VICTIM:
+		cli->victim = arg;
+		return NULL;
+	case OPT_JOBS:
+		return parse_jobs(arg, cli);
+	case OPT_FAMILY:
+		return parse_family(arg, cli);
 	case OPT_MIN_GROUP:
 		return parse_group(arg, cli);
 	case OPT_RULES:
@@ -297,7 +356,7 @@ static struct error *check_fit(const struct cli *cli)
 	if (cli->net_from && cli->net_record)
 		return error_new(ERROR_USAGE, "--net-from and --net-record "
 					      "exclude each other");
-	if (cli->all && cli->n_args)
+	if (cli->all && cli->n_args && c->run == cmd_check)
 		return error_new(ERROR_USAGE,
 				 "--all and '%s' exclude each other",
 				 cli->args[0]);
@@ -318,7 +377,8 @@ static struct error *check_fit(const struct cli *cli)
 struct error *cli_parse(int argc, char **argv, struct cli *ret)
 {
 	*ret = (struct cli){ .command = &cli_commands[0],
-			     .min_blocked_ms = -1 };
+			     .min_blocked_ms = -1,
+			     .within_ms = -1 };
 	struct error *err = parse_options(argc, argv, ret);
 	if (err)
 		return err;
