@@ -11,6 +11,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <sys/types.h>
 
 #include "base/error.h"
 
@@ -44,6 +45,8 @@ enum cli_option_bit {
 	OPT_STACKS = 1 << 10,
 	OPT_VERBOSE = 1 << 11,
 	OPT_VERSION = 1 << 12,
+	OPT_NAME = 1 << 18,
+	OPT_OWNER = 1 << 19,
 };
 
 struct command;
@@ -59,6 +62,8 @@ struct cli {
 	int64_t min_blocked_ms; /* -1: not given */
 	uint32_t min_group;	/* 0: not given */
 	const char *net_from, *net_record;
+	const char *lab_name; /* NULL: not given */
+	pid_t lab_owner;      /* 0: not given */
 	const char *rules[CLI_MAX_RULES];
 	size_t n_rules;
 	const char *const *args; /* what is no option: PID or NAME */
@@ -109,6 +114,7 @@ const char *stranded_version(void);
 int cmd_check(const struct cli *cli);
 int cmd_ps(const struct cli *cli);
 int cmd_sockets(const struct cli *cli);
+int cmd_lab(const struct cli *cli);
 int cmd_doctor(const struct cli *cli);
 int cmd_version(const struct cli *cli);
 int cmd_help(const struct cli *cli);
