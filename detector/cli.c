@@ -32,10 +32,14 @@ const struct cli_option cli_options[] = {
 	{ "min-group", 0, OPT_MIN_GROUP, "N",
 	  "goroutines that must wait at the same place to be a blocked-group "
 	  "finding; by default 100" },
+	{ "name", 0, OPT_NAME, "NAME",
+	  "which lab; of letters, digits, - and _" },
 	{ "net-from", 0, OPT_NET_FROM, "FILE",
 	  "take the connections from a recording, not from the kernel" },
 	{ "net-record", 0, OPT_NET_RECORD, "FILE",
 	  "also write the kernel's answers on connections to FILE" },
+	{ "owner", 0, OPT_OWNER, "PID",
+	  "the lab ends with that process; by default it stays until down" },
 	{ "quick", 'q', OPT_QUICK, NULL,
 	  "one sample: skips the second look, 1 s later, that tells a moving "
 	  "goroutine and a living connection from stuck and dead ones" },
@@ -87,6 +91,18 @@ const struct command cli_commands[] = {
 		  OPT_QUICK,
 	  FORMAT_BIT(FORMAT_TEXT) | FORMAT_BIT(FORMAT_JSON), 0, 1,
 	  cmd_sockets },
+	{ "lab",
+	  "up TOPOLOGY | exec HOST -- CMD... | fault NAME [ARG] | heal-fault "
+	  "NAME | status | list | faults | down",
+	  "hosts as network namespaces, and every way a connection dies",
+	  "Builds hosts a, b, c and what lies between them (pair, lan, routed, "
+	  "nat, proxy), runs programs there, and breaks the path between a and "
+	  "b, or b itself; c stays healthy. 'lab faults' lists topologies and "
+	  "faults. Nothing is left after 'down', also when all of it was "
+	  "killed. Needs root, or user namespaces.",
+	  COMMON | OPT_COLOR | OPT_FORMAT | OPT_NAME | OPT_OWNER,
+	  FORMAT_BIT(FORMAT_TEXT) | FORMAT_BIT(FORMAT_JSON), 0, SIZE_MAX,
+	  cmd_lab },
 	{ "scenario", "list | run NAME... | run --all",
 	  "play the ways in which connections die, and judge the verdicts",
 	  "Each scenario builds a lab of network namespaces, strands a program "
@@ -238,6 +254,18 @@ static struct error *parse_duration(const char *arg, int64_t *ret)
 			 arg);
 }
 
+static struct error *parse_owner(const char *arg, struct cli *cli)
+{
+	char *end;
+
+	errno = 0;
+	long n = strtol(arg, &end, 10);
+	if (errno || *end || end == arg || n < 1 || n > INT32_MAX)
+		return error_new(ERROR_USAGE, "'%s' is no pid", arg);
+	cli->lab_owner = (pid_t)n;
+	return NULL;
+}
+
 static struct error *add_rules(const char *arg, struct cli *cli)
 {
 	if (cli->n_rules == CLI_MAX_RULES)
@@ -271,6 +299,11 @@ static struct error *apply(const struct cli_option *o, const char *arg,
 	case OPT_NET_RECORD:
 		cli->net_record = arg;
 		return NULL;
+	case OPT_NAME:
+		cli->lab_name = arg;
+		return NULL;
+	case OPT_OWNER:
+		return parse_owner(arg, cli);
 	case OPT_COLOR:
 		return parse_color(arg, cli);
 	case OPT_FORMAT:

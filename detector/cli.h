@@ -11,6 +11,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <sys/types.h>
 
 #include "base/error.h"
 
@@ -44,10 +45,12 @@ enum cli_option_bit {
 	OPT_STACKS = 1 << 10,
 	OPT_VERBOSE = 1 << 11,
 	OPT_VERSION = 1 << 12,
-	OPT_WITHIN = 1 << 19,
+	OPT_NAME = 1 << 18,
+	OPT_OWNER = 1 << 19,
 	OPT_VICTIM = 1 << 20,
 	OPT_JOBS = 1 << 21,
 	OPT_FAMILY = 1 << 22,
+	OPT_WITHIN = 1 << 29,
 };
 
 struct command;
@@ -63,10 +66,12 @@ struct cli {
 	int64_t min_blocked_ms; /* -1: not given */
 	uint32_t min_group;	/* 0: not given */
 	const char *net_from, *net_record;
-	const char *victim; /* NULL: not given */
-	int64_t within_ms;  /* -1: not given */
-	uint32_t jobs;	    /* 0: not given */
-	int family;	    /* AF_INET, AF_INET6, AF_UNSPEC for both */
+	const char *lab_name; /* NULL: not given */
+	pid_t lab_owner;      /* 0: not given */
+	const char *victim;   /* NULL: not given */
+	int64_t within_ms;    /* -1: not given */
+	uint32_t jobs;	      /* 0: not given */
+	int family;	      /* AF_INET, AF_INET6, AF_UNSPEC for both */
 	const char *rules[CLI_MAX_RULES];
 	size_t n_rules;
 	const char *const *args; /* what is no option: PID or NAME */
@@ -117,6 +122,7 @@ const char *stranded_version(void);
 int cmd_check(const struct cli *cli);
 int cmd_ps(const struct cli *cli);
 int cmd_sockets(const struct cli *cli);
+int cmd_lab(const struct cli *cli);
 int cmd_scenario(const struct cli *cli);
 int cmd_doctor(const struct cli *cli);
 int cmd_version(const struct cli *cli);

@@ -33,9 +33,19 @@ struct lab;
 
 struct lab_options {
 	const char *name;     /* NULL: one is made up */
-	const char *topology; /* see lab_topologies() */
-	bool owned; /* ends with this process; else it lives until lab_down */
+	const char *topology; /* see lab_topologies[] */
+	bool owned;  /* ends with this process; else it lives until lab_down */
+	pid_t owner; /* ends with that one instead; 0: see owned */
 };
+
+struct lab_topology {
+	const char *name;
+	const char *picture; /* "a -- r -- b" */
+	const char *summary; /* one line, no full stop */
+};
+
+/** Ends with a row whose name is NULL. */
+extern const struct lab_topology lab_topologies[];
 
 /**
  * Build a lab and wait until every link has carrier and every address is
@@ -68,6 +78,38 @@ pid_t lab_host_pid(const struct lab *lab, const char *host);
  */
 const char *lab_address(const struct lab *lab, const char *host, int family);
 
+/** A host, as lab_info() shows it. */
+struct lab_host_info {
+	const char *name;
+	pid_t pid;		  /* its holder; 0: the machine is gone */
+	const char *addresses[8]; /* with prefix lengths; ends with NULL */
+};
+
+struct lab_fault_info {
+	const char *name;
+	const char *args[2]; /* as given; ends with NULL */
+};
+
+struct lab_info {
+	const char *name, *topology;
+	pid_t keeper, owner; /* owner 0: none */
+	int64_t age_ms;
+	const struct lab_host_info *hosts;
+	size_t n_hosts;
+	const struct lab_fault_info *faults; /* on now, the oldest first */
+	size_t n_faults;
+};
+
+/** What is known of @lab, read anew. All of it is in @arena. */
+struct error *lab_info(struct lab *lab, struct arena *arena,
+		       struct lab_info *ret);
+/**
+ * The names of the labs that are up, ours alone (those of this user),
+ * ascending; what is left of labs that were killed is removed on the way.
+ */
+struct error *lab_list(struct arena *arena, const char *const **ret,
+		       size_t *n_ret);
+
 struct lab_spawn {
 	const char *host;
 	char *const *argv; /* searched in PATH */
@@ -81,6 +123,20 @@ struct lab_spawn {
  */
 struct error *lab_spawn(struct lab *lab, const struct lab_spawn *what,
 			pid_t *ret);
+
+/**
+ * Become the program @argv in @host's namespaces: execve(2), so that standard
+ * streams, signals and the exit status are the program's. Call it with one
+ * thread only. Returns only on failure: ERROR_USAGE (no such host),
+ * ERROR_GONE, ERROR_DENIED, ERROR_OS; *@errnum_ret is the errno of execve(2)
+ * when that is what failed, else 0.
+ *
+ * A program in a lab finds STRANDED_LAB, STRANDED_LAB_HOST and STRANDED_LAB_ID
+ * in its environment: the lab's name, the host's, and what tells this lab from
+ * all others. It ends with the lab.
+ */
+struct error *lab_exec(struct lab *lab, const char *host, char *const *argv,
+		       int *errnum_ret);
 
 /** A way to break the path between a and b, or b itself. */
 struct lab_fault {
