@@ -92,6 +92,18 @@ static void check_target(const char *when, const struct truth_conn *t,
 			      "%s: half-open without being certain", when);
 }
 
+/* An answer that comes too early: the fault was not on, the test is void. */
+static void check_answer(const struct scenario *s, const struct seen_conn *c,
+			 struct result *r)
+{
+	if (s->answer_after_ms && c && c->answered_ms < s->answer_after_ms)
+		compare_raise(r, OUTCOME_WRONG,
+			      "answered after %lld ms, should be %lld or more: "
+			      "the fault was not on when it was probed",
+			      (long long)c->answered_ms,
+			      (long long)s->answer_after_ms);
+}
+
 /* Returns the verdicts on all targets. */
 static uint32_t check_all(const struct scenario *s, const struct truth *t,
 			  const struct seen *seen, bool probed,
@@ -109,6 +121,8 @@ static uint32_t check_all(const struct scenario *s, const struct truth *t,
 		said |= verdict_of(c);
 		check_never(s, when, c, r);
 		check_target(when, &t->v[i], c, expected, r);
+		if (probed)
+			check_answer(s, c, r);
 	}
 	return said;
 }

@@ -285,6 +285,8 @@ static const struct key {
 	{ "fault", "settle", set_duration, FIELD(settle_ms), ONCE },
 	{ "expect", "before", set_verdicts, FIELD(before), REQUIRED },
 	{ "expect", "after", set_verdicts, FIELD(after), ONCE },
+	{ "expect", "answer-after", set_duration, FIELD(answer_after_ms),
+	  ONCE },
 	{ "expect", "never", set_verdicts, FIELD(never), REQUIRED },
 	{ "expect", "looks", set_number, FIELD(looks), ONCE },
 	{ "expect", "shield", set_yes, FIELD(shield), ONCE },
@@ -366,6 +368,8 @@ static void check_whole(struct parse *parse)
 		fail(parse, "a verdict is expected, and must never be said");
 	if (s->shield && !s->after)
 		fail(parse, "a shield, and no probe");
+	if (s->answer_after_ms && !s->after)
+		fail(parse, "an answer, and no probe");
 	if (s->connections < 1 || s->connections > 1000)
 		fail(parse, "from 1 to 1000 connections");
 	if (s->looks < 1 || s->looks > 20)

@@ -105,7 +105,9 @@ struct scenario {
 	uint32_t after;	 /* 0: no probe is sent */
 	uint32_t never;	 /* in any look */
 	int looks;	 /* passive ones, until one says `before` */
-	bool shield;	 /* probe behind --rst-shield */
+	/** The probe's answer comes that late at least; 0: at any time. */
+	int64_t answer_after_ms;
+	bool shield; /* probe behind --rst-shield */
 	/** The finding of check before: NULL none, else kind and grade. */
 	const char *finding, *grade;
 	/** What the target's wait returns with; NULL: it does not. */

@@ -90,6 +90,8 @@ static struct seen_conn conn_of(struct arena *arena, const json_t *o)
 {
 	const json_t *evidence = json_object_get(o, "evidence");
 	const char *verdict = json_string_value(json_object_get(o, "verdict"));
+	const json_t *answered =
+		json_object_get(json_object_get(o, "probe"), "answered_ms");
 
 	return (struct seen_conn){
 		.local = text(arena, o, "local"),
@@ -98,6 +100,9 @@ static struct seen_conn conn_of(struct arena *arena, const json_t *o)
 		.verdict = verdict ? scenario_verdict_bit(verdict) : 0,
 		.certain = json_is_true(json_object_get(o, "certain")),
 		.why = text(arena, json_array_get(evidence, 0), "text"),
+		.answered_ms = json_is_integer(answered)
+				       ? json_integer_value(answered)
+				       : -1,
 	};
 }
 

@@ -54,7 +54,8 @@ struct seen_conn {
 	const char *state;
 	uint32_t verdict; /* an enum scenario_verdict bit */
 	bool certain;
-	const char *why; /* the first evidence, "" none */
+	const char *why;     /* the first evidence, "" none */
+	int64_t answered_ms; /* after the first probe, -1: not at all */
 };
 
 struct seen_finding {

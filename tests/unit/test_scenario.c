@@ -49,6 +49,7 @@ static const struct {
 	{ HEAD EXPECT "after = alive half-open\n",
 	  "is expected, and must never be said" },
 	{ HEAD EXPECT "shield = yes\n", "a shield, and no probe" },
+	{ HEAD EXPECT "answer-after = 1s\n", "an answer, and no probe" },
 	{ HEAD EXPECT "looks = 0\n", "from 1 to 20 looks" },
 	{ HEAD "connections = 1001\n" EXPECT, "from 1 to 1000 connections" },
 	{ "[victim]\nargs = a b c d e f g h i j k l m n o p\n",
@@ -117,7 +118,7 @@ static void test_all_keys_are_read(void **state)
 		"[fault]\nbefore = x 1\nready = 1s\nfault = y\nwrite = 5\n"
 		"settle = 2s\n"
 		"[expect]\nbefore = silent alive\nafter = unreachable\n"
-		"never = half-open\nlooks = 3\nshield = yes\n"
+		"never = half-open\nanswer-after = 3s\nlooks = 3\nshield = yes\n"
 		"finding = stranded-reader likely\nreturns = EOF\n",
 		&s));
 	assert_string_equal(s.name, "some-name");
@@ -141,6 +142,7 @@ static void test_all_keys_are_read(void **state)
 	assert_int_equal(s.before, SAYS_SILENT | SAYS_ALIVE);
 	assert_int_equal(s.after, SAYS_UNREACHABLE);
 	assert_int_equal(s.never, SAYS_HALF_OPEN);
+	assert_int_equal(s.answer_after_ms, 3000);
 	assert_true(s.looks == 3 && s.shield);
 	assert_string_equal(s.finding, "stranded-reader");
 	assert_string_equal(s.grade, "likely");

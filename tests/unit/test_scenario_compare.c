@@ -23,8 +23,11 @@ static const struct scenario silent = {
 static struct seen seen_two(struct seen_conn v[2], uint32_t target,
 			    uint32_t healthy)
 {
-	v[0] = (struct seen_conn){ TARGET, "established", target, true, "w" };
-	v[1] = (struct seen_conn){ HEALTHY, "established", healthy, true, "w" };
+	v[0] = (struct seen_conn){
+		TARGET, "established", target, true, "w", -1
+	};
+	v[1] = (struct seen_conn){ HEALTHY, "established", healthy,
+				   true,    "w",	   -1 };
 	return (struct seen){ .conns = v, .n_conns = 2 };
 }
 
@@ -113,6 +116,23 @@ static void test_half_open_must_be_certain(void **state)
 	v[0].certain = false;
 	compare_before(&s, &truth, &seen, &r);
 	assert_outcome(&r, OUTCOME_WRONG, "without being certain");
+}
+
+static void test_an_answer_that_comes_too_early_voids_the_scenario(void **state)
+{
+	struct scenario s = { .after = SAYS_ALIVE, .answer_after_ms = 900 };
+	struct seen_conn v[2];
+	struct seen seen = seen_two(v, SAYS_ALIVE, SAYS_ALIVE);
+	struct result r = { 0 };
+
+	(void)state;
+	v[0].answered_ms = 900;
+	v[1].answered_ms = 1;
+	compare_after(&s, &truth, &seen, &r);
+	assert_outcome(&r, OUTCOME_RIGHT, "");
+	v[0].answered_ms = 3;
+	compare_after(&s, &truth, &seen, &r);
+	assert_outcome(&r, OUTCOME_WRONG, "answered after 3 ms");
 }
 
 /* --- findings --- */
@@ -227,7 +247,8 @@ static void test_reports_are_read(void **state)
 	static const char sockets[] =
 		"{\"sockets\":[{\"local\":\"a\",\"remote\":\"b\",\"state\":"
 		"\"established\",\"verdict\":\"silent\",\"certain\":false,"
-		"\"evidence\":[{\"text\":\"why\"}]}]}";
+		"\"evidence\":[{\"text\":\"why\"}],\"probe\":{\"answered_ms\":"
+		"5}}]}";
 	static const char check[] =
 		"{\"findings\":[{\"kind\":\"k\",\"grade\":\"g\",\"tasks\":[{"
 		"\"local\":\"l\",\"remote\":\"r\"}],\"stack\":[{\"function\":"
@@ -241,6 +262,7 @@ static void test_reports_are_read(void **state)
 	assert_int_equal(seen.n_conns, 1);
 	assert_int_equal(seen.conns[0].verdict, SAYS_SILENT);
 	assert_string_equal(seen.conns[0].why, "why");
+	assert_int_equal(seen.conns[0].answered_ms, 5);
 	assert_int_equal(seen.n_findings, 1);
 	assert_string_equal(seen.findings[0].remotes[0], "r");
 	assert_string_equal(seen.findings[0].functions, "\nf\n");
@@ -258,6 +280,8 @@ int main(void)
 			test_verdicts_are_compared_with_what_is_expected),
 		cmocka_unit_test(test_a_connection_that_is_not_listed_is_gone),
 		cmocka_unit_test(test_half_open_must_be_certain),
+		cmocka_unit_test(
+			test_an_answer_that_comes_too_early_voids_the_scenario),
 		cmocka_unit_test(
 			test_findings_are_compared_with_what_is_expected),
 		cmocka_unit_test(test_a_finding_that_is_missing_is_wrong),
