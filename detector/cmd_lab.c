@@ -162,12 +162,16 @@ static json_t *lab_json(const struct lab_info *info)
 		(json_int_t)info->age_ms, "hosts", hosts, "faults", faults);
 }
 
-static void put_json(json_t *labs)
+/* Takes both values; the second key may be NULL. */
+static void put_json(const char *key, json_t *value, const char *other_key,
+		     json_t *other)
 {
 	json_t *doc = json_pack("{s:i, s:{s:s, s:s}, s:o}", "schema",
 				REPORT_SCHEMA, "tool", "name", "stranded",
-				"version", stranded_version(), "labs", labs);
+				"version", stranded_version(), key, value);
 
+	if (other_key)
+		json_object_set_new(doc, other_key, other);
 	json_dumpf(doc, stdout, JSON_COMPACT);
 	putchar('\n');
 	json_decref(doc);
@@ -191,7 +195,7 @@ static struct error *lab_cmd_status(const struct cli *cli,
 	if (err)
 		return err;
 	if (cli->format == FORMAT_JSON)
-		put_json(json_pack("[o]", lab_json(&info)));
+		put_json("labs", json_pack("[o]", lab_json(&info)), NULL, NULL);
 	else
 		put_lab(&info);
 	return NULL;
@@ -233,39 +237,59 @@ static struct error *lab_cmd_list(const struct cli *cli,
 	for (size_t i = 0; !err && i < n_names; i++)
 		err = list_one(cli, names[i], arena, labs);
 	if (!err && cli->format == FORMAT_JSON)
-		put_json(json_incref(labs));
+		put_json("labs", json_incref(labs), NULL, NULL);
 	json_decref(labs);
 	return err;
+}
+
+static void faults_json(void)
+{
+	json_t *topologies = json_array(), *faults = json_array();
+
+	for (const struct lab_topology *p = lab_topologies; p->name; p++)
+		json_array_append_new(topologies,
+				      json_pack("{s:s, s:s}", "name", p->name,
+						"summary", p->summary));
+	for (const struct lab_fault *f = lab_faults; f->name; f++)
+		json_array_append_new(faults,
+				      json_pack("{s:s, s:s, s:s}", "name",
+						f->name, "args", f->args,
+						"summary", f->summary));
+	put_json("topologies", topologies, "faults", faults);
+}
+
+static void faults_text(enum color_mode color)
+{
+	char left[48], first[64];
+	struct text t;
+
+	text_init(&t, stdout, color);
+	printf("Topologies; c is joined to a in each:\n");
+	for (const struct lab_topology *p = lab_topologies; p->name; p++) {
+		snprintf(first, sizeof(first), "  %-8s%-27s", p->name,
+			 p->picture);
+		text_wrap(&t, first, p->summary);
+	}
+	printf("\nFaults:\n");
+	for (const struct lab_fault *f = lab_faults; f->name; f++) {
+		snprintf(left, sizeof(left), "%s%s%s", f->name,
+			 *f->args ? " " : "", f->args);
+		snprintf(first, sizeof(first), "  %-27s ", left);
+		text_wrap(&t, first, f->summary);
+	}
 }
 
 static struct error *lab_cmd_faults(const struct cli *cli,
 				    const char *const *args, size_t n,
 				    int *status_ret)
 {
-	struct text t;
-
 	(void)args;
 	(void)n;
 	(void)status_ret;
-	text_init(&t, stdout, cli->color);
-	for (const struct lab_topology *p = lab_topologies; p->name; p++) {
-		char first[64];
-
-		snprintf(first, sizeof(first), "  %-8s%-27s", p->name,
-			 p->picture);
-		if (p == lab_topologies)
-			printf("Topologies; c is joined to a in each:\n");
-		text_wrap(&t, first, p->summary);
-	}
-	printf("\nFaults:\n");
-	for (const struct lab_fault *f = lab_faults; f->name; f++) {
-		char left[48], first[64];
-
-		snprintf(left, sizeof(left), "%s%s%s", f->name,
-			 *f->args ? " " : "", f->args);
-		snprintf(first, sizeof(first), "  %-27s ", left);
-		text_wrap(&t, first, f->summary);
-	}
+	if (cli->format == FORMAT_JSON)
+		faults_json();
+	else
+		faults_text(cli->color);
 	return NULL;
 }
 
