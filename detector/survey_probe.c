@@ -105,10 +105,11 @@ static struct error *nothing_named(const struct survey_probing *how)
 	char remote[ENDPOINT_TEXT_MAX];
 
 	if (how->fd >= 0)
-		return error_new(ERROR_UNSUPPORTED,
-				 "file descriptor %d is a listener: there is no "
-				 "peer to ask",
-				 how->fd);
+		return error_new(
+			ERROR_UNSUPPORTED,
+			"file descriptor %d is a listener: there is no "
+			"peer to ask",
+			how->fd);
 	if (how->remote.port)
 		endpoint_format(&how->remote, remote);
 	else

@@ -30,10 +30,11 @@
  * unanswered probe would end the connection, whatever the count: measured), nor
  * where that cannot be read, nor where its own keepalive runs (it tells by
  * itself, and ours would count against it), nor with settings that cannot be
- * put back. Afterwards the socket has the values it had, as its own: one that
- * inherited the system's does not follow a later change of those. Unanswered
- * probes stay counted (tcpi_probes) until a segment arrives: a keepalive that
- * the program turns on later starts with up to three against it.
+ * put back, nor where many earlier probes are still unanswered. Afterwards the
+ * socket has the values it had, as its own: one that inherited the system's
+ * does not follow a later change of those. Unanswered probes stay counted
+ * (tcpi_probes) until a segment arrives: a keepalive that the program turns on
+ * later starts with up to three against it.
  *
  * Not probed: what is not ESTABLISHED, CLOSE_WAIT or FIN_WAIT2; where data is
  * in flight or waits to be sent, or a resend or persist timer runs (the
@@ -48,6 +49,8 @@
  *
  * A probe refreshes NAT and conntrack entries on its way and may make a lost
  * one anew: do not repeat it for ever. What is left behind by a crash: guard.h.
+ * Two of us that probe one connection in the same microsecond are not kept
+ * apart: the second may take a cleared SO_REUSEADDR for what the program set.
  */
 
 #include "base/error.h"

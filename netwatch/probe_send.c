@@ -36,6 +36,12 @@ int shot_info(int dup, enum tcp_state *state, struct tcp_info_fields *info)
 	return 0;
 }
 
+/*
+ * Unanswered probes of earlier attempts count still (icsk_probes_out); with
+ * ours they must stay far from PROBE_KEEPCNT.
+ */
+#define LEFTOVER_MAX 64
+
 /* --- window probe --- */
 
 /*
@@ -141,6 +147,9 @@ static void arm_keepalive(struct shot *shot, int dup)
 {
 	const char *why = keepalive_obstacle(dup, shot->entry);
 
+	if (!why && shot->base.info.probes > LEFTOVER_MAX)
+		why = "too many earlier probes are still unanswered: ours could "
+		      "end the connection";
 	if (why) {
 		shot_refuse(shot, why);
 		return;

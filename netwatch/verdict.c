@@ -528,8 +528,12 @@ struct error *verdict_judge(const struct tcp_socket *s,
 	j.moved = find_moved(&j);
 	v.kernel_gives_up_ms = judge_gives_up(&j);
 	if (!judge_probe(&j)) {
-		judge_say_probe(&j);
+		// what was tried comes first, why nothing was tried last
+		if (j.facts->probe.sent)
+			judge_say_probe(&j);
 		judge_state(&j);
+		if (!j.facts->probe.sent)
+			judge_say_probe(&j);
 	}
 	if (j.nomem)
 		return &error_nomem;

@@ -151,10 +151,12 @@ static void judge_answered(struct judge *j)
 {
 	const struct probe_facts *p = &j->facts->probe;
 
-	judge_decide(j,
-		     is_half_closed(p->state) ? VERDICT_HALF_CLOSED
-					      : VERDICT_ALIVE,
-		     true);
+	if (is_half_closed(p->state))
+		judge_decide(j, VERDICT_HALF_CLOSED, true);
+	else
+		// somebody answers for a peer that is not there: a proxy?
+		judge_decide(j, VERDICT_ALIVE,
+			     j->facts->peer.lookup != PEER_ABSENT);
 	judge_say_probe(j);
 	if (is_half_closed(p->state))
 		say_half_closed(j, p->state);

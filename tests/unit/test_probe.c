@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <linux/capability.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 
 #include "tests/unit/probelab.h"
@@ -400,6 +401,90 @@ static void test_short_window_claims_nothing(void **state UNUSED)
 	lab_teardown(NULL);
 }
 
+static struct error *make_mptcp(void *arg)
+{
+	*(int *)arg = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 262);
+	return NULL;
+}
+
+static int mptcp_socket(char ns)
+{
+	int fd = -1, nsfd = lab_fd(ns);
+
+	assert_ok(netns_run(nsfd, make_mptcp, &fd));
+	close(nsfd);
+	NEEDS("a kernel with MPTCP", fd >= 0);
+	return fd;
+}
+
+/* The kernel refuses TCP_REPAIR there, and TCP_USER_TIMEOUT both ways. */
+static void test_mptcp_is_probed_by_keepalive(void **state UNUSED)
+{
+	struct sockaddr_storage sa;
+
+	probe_lab();
+	int listener = mptcp_socket('b'), client = mptcp_socket('a');
+	socklen_t len = lab_address(AF_INET, "10.9.0.2", 7000, &sa);
+	assert_int_equal(bind(listener, (void *)&sa, len), 0);
+	assert_int_equal(listen(listener, 1), 0);
+	assert_int_equal(connect(client, (void *)&sa, len), 0);
+	int server = accept(listener, NULL, NULL);
+	assert_true(server >= 0);
+	usleep(50000); // what the handshake of the second flow still sends
+	struct settings before = settings_of(client);
+	struct probed *r = probe_fds(&client, 1, 8000, false);
+
+	assert_int_equal(r->facts[0]->probe.method, PROBE_BY_KEEPALIVE);
+	assert_int_equal(r->facts[0]->probe.result, PROBE_ANSWERED);
+	struct settings after = settings_of(client);
+	assert_memory_equal(&after, &before, sizeof(after));
+	probed_end(r);
+	close(client), close(server), close(listener);
+	lab_teardown(NULL);
+}
+
+/* All at once, and within the window; a thousand with STRANDED_TEST_LONG=1. */
+static void test_many_take_one_window(void **state UNUSED)
+{
+	bool all = getenv("STRANDED_TEST_LONG") != NULL;
+	size_t n = all ? 1000 : 100;
+	int64_t window_ms = all ? 15000 : 3000;
+	uint64_t *inodes = calloc(n, sizeof(*inodes));
+	int *fds = calloc(n, sizeof(*fds));
+	struct rlimit limit = { 4096, 4096 };
+
+	setrlimit(RLIMIT_NOFILE, &limit);
+	probe_lab();
+	for (size_t i = 0; i < n; i++) {
+		struct conn c = connect_v4(7000);
+
+		fds[i] = c.client;
+		inodes[i] = inode_of(c.client);
+		lab_vanish(c.server);
+		close(c.listener);
+	}
+	drop_port(7000);
+	struct probed *r = probed_look(0, inodes, n);
+	int64_t begin = clock_mono_ns();
+	assert_ok(probed_try(r, window_ms, true));
+	int64_t took = (clock_mono_ns() - begin) / 1000000;
+	print_message("%zu connections: %lld ms\n", n, (long long)took);
+	assert_in_range(took, window_ms, window_ms + 5000);
+	for (size_t i = 0; i < n; i++) {
+		const struct probe_facts *f = &r->facts[i]->probe;
+
+		assert_int_equal(f->result, PROBE_SILENCE);
+		assert_int_equal(f->sent, all ? 3 : 2);
+		assert_true(f->at_wall_ms[1] - f->at_wall_ms[0] >= 600);
+		close(fds[i]);
+	}
+	no_tables('a');
+	probed_end(r);
+	free(fds);
+	free(inodes);
+	lab_teardown(NULL);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -414,6 +499,8 @@ int main(void)
 		TEST(test_reused_descriptor_is_left_alone),
 		TEST(test_without_net_admin_by_keepalive),
 		TEST(test_short_window_claims_nothing),
+		TEST(test_mptcp_is_probed_by_keepalive),
+		TEST(test_many_take_one_window),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
