@@ -186,8 +186,6 @@ static struct error *run(const struct cli *cli, struct arena *arena,
 	err = choose(cli, &all, arena, &items, &n);
 	if (err)
 		return err;
-	if (err)
-		return err;
 	if (!cli->victim)
 		return play_them(cli, &place, items, n, status_ret);
 	*status_ret = try_user(cli, &place, items, n);

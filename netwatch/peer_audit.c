@@ -83,9 +83,9 @@ static const char *hop_flaw(struct peer *peer, struct hop *h)
 	if (h->ns->flaw)
 		return h->ns->flaw;
 	// The slot that the trace saw may hold another route by now.
-	struct peer_route *r =
-		peer_route(peer, h->ns, &h->route.src, &h->route.dst,
-			   h->route.iif, h->route.oif);
+	struct peer_route *r = peer_route(peer, h->ns, &h->route.src,
+					  &h->route.dst, h->route.iif,
+					  h->route.oif);
 	if (r->multipath == PEER_NOT_ASKED) {
 		struct rtnet_ask ask = { .src = &r->src,
 					 .dst = &r->dst,

@@ -168,7 +168,7 @@ static struct error *look_before(struct act *act, const char *pid)
 	const char *const check[] = {
 		"check", "--format", "json", "--min-blocked", "0s", pid, NULL
 	};
-	struct result r;
+	struct result r = *act->result;
 
 	for (int i = 0; i < s->looks; i++) {
 		struct seen seen = { 0 };
