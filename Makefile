@@ -3,6 +3,8 @@
 #   make                 build build/stranded
 #   make deps            install what is missing to build, test and demo (apt)
 #   make demo            install, build, strand real connections and show them
+#   make scenarios       build the programs that scenarios strand
+#   make scenarios-run   play all scenarios; ARGS='--family 4'
 #   make test            install, build, run all tests
 #   make unit            unit tests only (no network)
 #   make integration     integration tests only; PYTEST_ARGS='-k name'
@@ -24,11 +26,14 @@
 PREFIX     ?= /usr/local
 BINDIR     ?= $(PREFIX)/bin
 MANDIR     ?= $(PREFIX)/share/man
+DATADIR    ?= $(PREFIX)/share/stranded
+LIBEXECDIR ?= $(PREFIX)/libexec/stranded
 DESTDIR    ?=
 PKG_CONFIG ?= pkg-config
 PYTHON     ?= /usr/bin/python3
 FUZZ_CC    ?= clang
 FUZZ_SECONDS ?= 60
+GO         ?= go
 BUILD      ?= build$(if $(SAN),-san)
 VERSION    ?= $(shell git describe --always --dirty 2>/dev/null || echo unknown)
 
@@ -67,7 +72,8 @@ MAKEFLAGS += --no-print-directory
 endif
 
 LIB_SRC  := $(sort $(filter-out detector/main.c,$(wildcard base/*.c \
-	runtime-hooks/*.c runtime-hooks/*/*.c netwatch/*.c detector/*.c)))
+	runtime-hooks/*.c runtime-hooks/*/*.c netwatch/*.c scenarios/lab/*.c \
+	scenarios/run/*.c detector/*.c)))
 LIB_OBJ  := $(LIB_SRC:%.c=$(BUILD)/%.o)
 LIB      := $(BUILD)/libstranded-core.a
 MAIN_OBJ := $(BUILD)/detector/main.o
@@ -75,10 +81,16 @@ BIN      := $(BUILD)/stranded
 MAN      := $(wildcard detector/*.1 detector/man/*.1)
 TESTS    := $(patsubst tests/unit/%.c,$(BUILD)/tests/%,$(wildcard tests/unit/test_*.c))
 BENCHES  := $(patsubst tests/bench/%.c,$(BUILD)/bench/%,$(wildcard tests/bench/*.c))
+# What scenarios strand, and strand it on; all but the Go victim need no more
+# than the build itself.
+SCENARIOS := $(wildcard scenarios/*/scenario.ini scenarios/*/README.md)
+PROGRAMS := $(patsubst scenarios/programs/%.c,$(BUILD)/scenarios/%,$(wildcard scenarios/programs/*.c)) \
+	$(patsubst scenarios/programs/%.sh,$(BUILD)/scenarios/%,$(wildcard scenarios/programs/*.sh))
+VICTIM   := $(BUILD)/scenarios/victim
 FUZZERS  := $(patsubst tests/fuzz/%.c,$(BUILD)/fuzz/%,$(wildcard tests/fuzz/fuzz_*.c))
 
 # without a main there is the library alone
-all: $(if $(wildcard detector/main.c),$(BIN),$(LIB))
+all: $(if $(wildcard detector/main.c),$(BIN),$(LIB)) $(PROGRAMS)
 
 $(LIB): $(LIB_OBJ)
 	$(call say,AR)
@@ -92,6 +104,24 @@ $(BUILD)/%.o: %.c $(BUILD)/.flags
 	$(call say,CC)
 	$(Q)mkdir -p $(@D)
 	$(Q)$(CC) $(ALL_CPPFLAGS) $(OWN_CPPFLAGS) $(ALL_CFLAGS) -MMD -MP -c -o $@ $<
+
+$(BUILD)/scenarios/%: $(BUILD)/scenarios/programs/%.o
+	$(call say,LD)
+	$(Q)$(LINK) $^
+
+$(BUILD)/scenarios/%: scenarios/programs/%.sh
+	$(Q)install -D -m 0755 $< $@
+
+$(VICTIM): FORCE
+	$(call say,GO)
+	$(Q)mkdir -p $(@D)
+	$(Q)cd scenarios/programs/victim && GO111MODULE=on GOFLAGS=-mod=mod GOTOOLCHAIN=local \
+	  $(GO) build $$($(GO) help buildflags 2>&1 | grep -q buildvcs && echo -buildvcs=false) -o '$(abspath $@)' .
+
+scenarios: $(PROGRAMS) $(VICTIM)
+
+scenarios-run: all scenarios
+	$(Q)'$(abspath $(BIN))' scenario run --all $(ARGS)
 
 $(BUILD)/tests/%: $(BUILD)/tests/unit/%.o $(LIB)
 	$(call say,LDTEST)
@@ -115,6 +145,8 @@ $(BUILD)/.flags: need-packages
 	@$(call stamp,$(subst ','\'',$(CC) $(ALL_CPPFLAGS) $(ALL_CFLAGS)))
 $(BUILD)/.version: FORCE
 	@$(call stamp,$(VERSION))
+$(BUILD)/scenarios/run/place.o: private OWN_CPPFLAGS = \
+	-DSTRANDED_DATADIR='"$(DATADIR)"' -DSTRANDED_LIBEXECDIR='"$(LIBEXECDIR)"'
 $(BUILD)/detector/version.o: private OWN_CPPFLAGS = -DSTRANDED_VERSION='"$(VERSION)"'
 $(BUILD)/detector/version.o: $(BUILD)/.version
 $(BUILD)/detector/rules_builtin.o: $(wildcard detector/*.rules)
@@ -135,7 +167,7 @@ test: deps
 unit: $(TESTS)
 	$(Q)tests/unit/run.sh $(TESTS)
 
-integration: all
+integration: all scenarios
 	$(Q)[ ! -d tests/integration ] || STRANDED='$(abspath $(BIN))' \
 	  $(PYTHON) -m pytest -p no:cacheprovider -ra tests/integration $(PYTEST_ARGS)
 
@@ -166,9 +198,15 @@ fuzz-run: fuzz
 
 install: all
 	install -D -m 0755 $(BIN) '$(DESTDIR)$(BINDIR)/stranded'
+	install -d '$(DESTDIR)$(LIBEXECDIR)'
+	install -m 0755 $(PROGRAMS) $(wildcard $(VICTIM)) '$(DESTDIR)$(LIBEXECDIR)'
+	for f in $(SCENARIOS:scenarios/%=%); do \
+	  install -D -m 0644 "scenarios/$$f" '$(DESTDIR)$(DATADIR)/scenarios'/"$$f" || exit 1; done
 	$(if $(MAN),install -d '$(DESTDIR)$(MANDIR)/man1' && install -m 0644 $(MAN) '$(DESTDIR)$(MANDIR)/man1')
 
 uninstall:
+	rm -rf '$(DESTDIR)$(DATADIR)/scenarios'
+	rm -f $(patsubst %,'$(DESTDIR)$(LIBEXECDIR)/%',$(notdir $(PROGRAMS) $(VICTIM)))
 	rm -f '$(DESTDIR)$(BINDIR)/stranded' $(patsubst %,'$(DESTDIR)$(MANDIR)/man1/%',$(notdir $(MAN)))
 
 clean:
@@ -180,7 +218,7 @@ help:
 .DEFAULT_GOAL := all
 .DELETE_ON_ERROR:
 .SECONDARY:
-.PHONY: all deps need-packages test unit integration demo bench test-matrix \
+.PHONY: all scenarios scenarios-run deps need-packages test unit integration demo bench test-matrix \
 	lint format fuzz fuzzers fuzz-run install uninstall clean help FORCE
 
 -include $(LIB_OBJ:.o=.d) $(MAIN_OBJ:.o=.d) $(TESTS:$(BUILD)/tests/%=$(BUILD)/tests/unit/%.d) \

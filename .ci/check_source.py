@@ -17,7 +17,8 @@ MAY_INCLUDE = {
     "base": {"base"},
     "runtime-hooks": {"base", "runtime-hooks"},
     "netwatch": {"base", "netwatch"},
-    "detector": {"base", "runtime-hooks", "netwatch", "detector"},
+    "scenarios": {"base", "netwatch", "scenarios"},
+    "detector": {"base", "runtime-hooks", "netwatch", "scenarios", "detector"},
 }
 # Files of the detector that may see tasks and sockets at once: who takes both
 # (survey, doctor), who joins them (correlate, blocked), and who grades, carries

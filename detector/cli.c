@@ -5,39 +5,72 @@
 #include <getopt.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/process.h"
+#include "netwatch/probe.h"
 
 #define FORMAT_BIT(f) (1u << (f))
 #define COMMON (OPT_HELP | OPT_VERBOSE)
 
 const struct cli_option cli_options[] = {
 	{ "all", 'a', OPT_ALL, NULL,
-	  "every Go process that may be read, each in turn" },
+	  "every Go process that may be read, each in turn; with scenario: "
+	  "every scenario" },
 	{ "color", 0, OPT_COLOR, "WHEN",
 	  "auto, always or never; auto is a terminal without NO_COLOR" },
+	{ "fd", 0, OPT_FD, "N",
+	  "only the connection of the process' file descriptor N" },
+	{ "family", 0, OPT_FAMILY, "FAMILY",
+	  "4, 6 or both: IPv4, IPv6; by default both" },
 	{ "format", 'f', OPT_FORMAT, "FORMAT",
 	  "text, json or, for ps, debug2: the text of Go's own dump" },
+	{ "jobs", 'j', OPT_JOBS, "N",
+	  "so many at once, from 1 to 64; by default 8: most of the time they "
+	  "wait" },
 	{ "min-blocked", 0, OPT_MIN_BLOCKED, "DURATION",
 	  "only what may have been blocked that long: 500ms, 30s, 1m30s, 2h; "
 	  "by default 5m for possible findings and 0 for all others" },
 	{ "min-group", 0, OPT_MIN_GROUP, "N",
 	  "goroutines that must wait at the same place to be a blocked-group "
 	  "finding; by default 100" },
+	{ "name", 0, OPT_NAME, "NAME",
+	  "which lab; of letters, digits, - and _" },
 	{ "net-from", 0, OPT_NET_FROM, "FILE",
 	  "take the connections from a recording, not from the kernel" },
 	{ "net-record", 0, OPT_NET_RECORD, "FILE",
 	  "also write the kernel's answers on connections to FILE" },
+	{ "probe", 0, OPT_PROBE, NULL,
+	  "ask the peers of connections that may be dead: sends up to three "
+	  "small packets on each, see stranded help probe" },
+	{ "owner", 0, OPT_OWNER, "PID",
+	  "the lab ends with that process; by default it stays until down" },
 	{ "quick", 'q', OPT_QUICK, NULL,
 	  "one sample: skips the second look, 1 s later, that tells a moving "
 	  "goroutine and a living connection from stuck and dead ones" },
+	{ "remote", 0, OPT_REMOTE, "ADDR[:PORT]",
+	  "only the connections to there; IPv6 with a port in brackets" },
+	{ "rst-shield", 0, OPT_RST_SHIELD, NULL,
+	  "keep a reset that answers a probe from the program, by an nft rule "
+	  "for as long as the probe takes" },
 	{ "rules", 0, OPT_RULES, "FILE",
 	  "more rules for waits that are benign; may be given again" },
 	{ "stacks", 's', OPT_STACKS, NULL, "whole stacks" },
 	{ "verbose", 'v', OPT_VERBOSE, NULL,
 	  "more of everything: full paths, the runtime's own goroutines, "
 	  "what was held to be benign and why" },
+	{ "window", 0, OPT_WINDOW, "DURATION",
+	  "how long to wait for answers to probes, 1s to 60s; by default 15s, "
+	  "and below 10s silence is no verdict" },
+	{ "victim", 0, OPT_VICTIM, "COMMAND",
+	  "a program of yours in the victim's place, started by sh in the lab; "
+	  "{peer} in it, and STRANDED_PEER in its environment, is the address "
+	  "that it may call" },
+	{ "within", 0, OPT_WITHIN, "DURATION",
+	  "it must let go of all dead connections within that time; by "
+	  "default 60s" },
 	{ "help", 'h', OPT_HELP, NULL, "this text" },
 	{ "version", 0, OPT_VERSION, NULL, "the version" },
 	{ NULL, 0, 0, NULL, NULL },
@@ -51,8 +84,9 @@ const struct command cli_commands[] = {
 	  "that can never return. The process is not stopped and nothing in it "
 	  "is changed. This is the default command.",
 	  COMMON | OPT_ALL | OPT_COLOR | OPT_FORMAT | OPT_MIN_BLOCKED |
-		  OPT_MIN_GROUP | OPT_NET_FROM | OPT_NET_RECORD | OPT_QUICK |
-		  OPT_RULES | OPT_STACKS,
+		  OPT_MIN_GROUP | OPT_NET_FROM | OPT_NET_RECORD | OPT_PROBE |
+		  OPT_QUICK | OPT_RST_SHIELD | OPT_RULES | OPT_STACKS |
+		  OPT_WINDOW,
 	  FORMAT_BIT(FORMAT_TEXT) | FORMAT_BIT(FORMAT_JSON), 0, SIZE_MAX,
 	  cmd_check },
 	{ "ps", "PID|NAME",
@@ -73,6 +107,41 @@ const struct command cli_commands[] = {
 		  OPT_QUICK,
 	  FORMAT_BIT(FORMAT_TEXT) | FORMAT_BIT(FORMAT_JSON), 0, 1,
 	  cmd_sockets },
+	{ "probe", "PID|NAME",
+	  "ask the peers of silent connections whether they are still there",
+	  "Sends up to three window probes (packets without data that any peer "
+	  "answers) at 0, 1 and 5 s on each connection that may be dead, or on "
+	  "the ones named, and waits for answers. No data of the program's is "
+	  "touched; what is changed on a socket is put back at once, also when "
+	  "stranded is killed. A peer that has forgotten the connection answers "
+	  "with a reset, which ends it: --rst-shield keeps that from the "
+	  "program.",
+	  COMMON | OPT_COLOR | OPT_FD | OPT_FORMAT | OPT_NET_RECORD |
+		  OPT_REMOTE | OPT_RST_SHIELD | OPT_WINDOW,
+	  FORMAT_BIT(FORMAT_TEXT) | FORMAT_BIT(FORMAT_JSON), 1, 1, cmd_probe },
+	{ "lab",
+	  "up TOPOLOGY | exec HOST -- CMD... | fault NAME [ARG] | heal-fault "
+	  "NAME | status | list | faults | down",
+	  "hosts as network namespaces, and every way a connection dies",
+	  "Builds hosts a, b, c and what lies between them (pair, lan, routed, "
+	  "nat, proxy), runs programs there, and breaks the path between a and "
+	  "b, or b itself; c stays healthy. 'lab faults' lists topologies and "
+	  "faults. Nothing is left after 'down', also when all of it was "
+	  "killed. Needs root, or user namespaces.",
+	  COMMON | OPT_COLOR | OPT_FORMAT | OPT_NAME | OPT_OWNER,
+	  FORMAT_BIT(FORMAT_TEXT) | FORMAT_BIT(FORMAT_JSON), 0, SIZE_MAX,
+	  cmd_lab },
+	{ "scenario", "list | run NAME... | run --all",
+	  "play the ways in which connections die, and judge the verdicts",
+	  "Each scenario builds a lab of network namespaces, strands a program "
+	  "in it, breaks the path or the peer, and compares what stranded says "
+	  "before any packet is sent, and after a probe, with what the "
+	  "program knows itself. With --victim a program of yours is stranded "
+	  "instead: does it let go? Needs root, or user namespaces.",
+	  COMMON | OPT_ALL | OPT_FAMILY | OPT_FORMAT | OPT_JOBS | OPT_VICTIM |
+		  OPT_WITHIN,
+	  FORMAT_BIT(FORMAT_TEXT) | FORMAT_BIT(FORMAT_JSON), 1, SIZE_MAX,
+	  cmd_scenario },
 	{ "doctor", "[PID|NAME]",
 	  "say what can be seen here, what is missing, and the remedy",
 	  "Without a process: permissions, kernel features and namespaces. With "
@@ -177,14 +246,89 @@ static struct error *parse_group(const char *arg, struct cli *cli)
 	return NULL;
 }
 
-static struct error *parse_min_blocked(const char *arg, struct cli *cli)
+static struct error *parse_jobs(const char *arg, struct cli *cli)
 {
-	if (clock_parse_duration(arg, &cli->min_blocked_ms) &&
-	    cli->min_blocked_ms >= 0)
+	char *end;
+
+	errno = 0;
+	unsigned long n = strtoul(arg, &end, 10);
+	if (errno || *end || end == arg || *arg == '-' || n == 0 || n > 64)
+		return error_new(ERROR_USAGE,
+				 "'%s' is no number of jobs; use one from 1 to "
+				 "64",
+				 arg);
+	cli->jobs = (uint32_t)n;
+	return NULL;
+}
+
+static struct error *parse_family(const char *arg, struct cli *cli)
+{
+	if (strcmp(arg, "4") && strcmp(arg, "6") && strcmp(arg, "both"))
+		return error_new(ERROR_USAGE,
+				 "unknown family '%s'; use 4, 6 or both", arg);
+	cli->family = *arg == '4'   ? AF_INET
+		      : *arg == '6' ? AF_INET6
+				    : AF_UNSPEC;
+	return NULL;
+}
+
+static struct error *parse_duration(const char *arg, int64_t *ret)
+{
+	if (clock_parse_duration(arg, ret) && *ret >= 0)
 		return NULL;
 	return error_new(ERROR_USAGE,
 			 "'%s' is no duration; use a unit, as in 500ms, 30s, "
 			 "1m30s or 2h",
+			 arg);
+}
+
+static struct error *parse_owner(const char *arg, struct cli *cli)
+{
+	char *end;
+
+	errno = 0;
+	long n = strtol(arg, &end, 10);
+	if (errno || *end || end == arg || n < 1 || n > INT32_MAX)
+		return error_new(ERROR_USAGE, "'%s' is no pid", arg);
+	cli->lab_owner = (pid_t)n;
+	return NULL;
+}
+
+static struct error *parse_window(const char *arg, struct cli *cli)
+{
+	if (clock_parse_duration(arg, &cli->window_ms) &&
+	    cli->window_ms >= PROBE_WINDOW_MIN_MS &&
+	    cli->window_ms <= PROBE_WINDOW_MAX_MS)
+		return NULL;
+	return error_new(ERROR_USAGE,
+			 "'%s' is no time to wait for answers; use 1s to 60s",
+			 arg);
+}
+
+static struct error *parse_fd(const char *arg, struct cli *cli)
+{
+	char *end;
+
+	errno = 0;
+	unsigned long n = strtoul(arg, &end, 10);
+	if (errno || *end || end == arg || *arg < '0' || *arg > '9' ||
+	    n >= PROCESS_MAX_FDS)
+		return error_new(
+			ERROR_USAGE,
+			"'%s' is no file descriptor; use a number from "
+			"0",
+			arg);
+	cli->fd = (int)n;
+	return NULL;
+}
+
+static struct error *parse_remote(const char *arg, struct cli *cli)
+{
+	if (endpoint_parse(arg, &cli->remote))
+		return NULL;
+	return error_new(ERROR_USAGE,
+			 "'%s' is no address; use 10.0.0.1, 10.0.0.1:6379, "
+			 "fd00::1 or [fd00::1]:6379",
 			 arg);
 }
 
@@ -215,18 +359,44 @@ static struct error *apply(const struct cli_option *o, const char *arg,
 	case OPT_VERBOSE:
 		cli->verbose = true;
 		return NULL;
+	case OPT_PROBE:
+		cli->probe = true;
+		return NULL;
+	case OPT_RST_SHIELD:
+		cli->rst_shield = true;
+		return NULL;
+	case OPT_WINDOW:
+		return parse_window(arg, cli);
+	case OPT_FD:
+		return parse_fd(arg, cli);
+	case OPT_REMOTE:
+		return parse_remote(arg, cli);
 	case OPT_NET_FROM:
 		cli->net_from = arg;
 		return NULL;
 	case OPT_NET_RECORD:
 		cli->net_record = arg;
 		return NULL;
+	case OPT_NAME:
+		cli->lab_name = arg;
+		return NULL;
+	case OPT_OWNER:
+		return parse_owner(arg, cli);
 	case OPT_COLOR:
 		return parse_color(arg, cli);
 	case OPT_FORMAT:
 		return parse_format(arg, cli);
 	case OPT_MIN_BLOCKED:
-		return parse_min_blocked(arg, cli);
+		return parse_duration(arg, &cli->min_blocked_ms);
+	case OPT_WITHIN:
+		return parse_duration(arg, &cli->within_ms);
+	case OPT_VICTIM:
+		cli->victim = arg;
+		return NULL;
+	case OPT_JOBS:
+		return parse_jobs(arg, cli);
+	case OPT_FAMILY:
+		return parse_family(arg, cli);
 	case OPT_MIN_GROUP:
 		return parse_group(arg, cli);
 	case OPT_RULES:
@@ -272,6 +442,28 @@ static struct error *parse_options(int argc, char **argv, struct cli *cli)
 	return NULL;
 }
 
+/* A probe is asked for by name, and of a process that is there. */
+static struct error *check_probe(const struct cli *cli)
+{
+	if (cli->command->run == cmd_check && !cli->probe &&
+	    (cli->given & (OPT_WINDOW | OPT_RST_SHIELD)))
+		return error_new(ERROR_USAGE,
+				 "--window and --rst-shield are for probes; "
+				 "say --probe, too");
+	if (cli->probe && cli->net_from)
+		return error_new(ERROR_USAGE,
+				 "--probe and --net-from exclude each other: a "
+				 "recording has no peers to ask");
+	if (cli->probe && cli->quick)
+		return error_new(ERROR_USAGE,
+				 "--probe and --quick exclude each other: what "
+				 "two samples tell needs no packet");
+	if (cli->fd >= 0 && cli->remote.family)
+		return error_new(ERROR_USAGE,
+				 "--fd and --remote exclude each other");
+	return NULL;
+}
+
 /* Does the command take what was given? */
 static struct error *check_fit(const struct cli *cli)
 {
@@ -297,7 +489,7 @@ static struct error *check_fit(const struct cli *cli)
 	if (cli->net_from && cli->net_record)
 		return error_new(ERROR_USAGE, "--net-from and --net-record "
 					      "exclude each other");
-	if (cli->all && cli->n_args)
+	if (cli->all && cli->n_args && c->run == cmd_check)
 		return error_new(ERROR_USAGE,
 				 "--all and '%s' exclude each other",
 				 cli->args[0]);
@@ -312,13 +504,16 @@ static struct error *check_fit(const struct cli *cli)
 				 "which process? usage: stranded %s %s; "
 				 "'stranded help' explains",
 				 c->name, c->args);
-	return NULL;
+	return check_probe(cli);
 }
 
 struct error *cli_parse(int argc, char **argv, struct cli *ret)
 {
 	*ret = (struct cli){ .command = &cli_commands[0],
-			     .min_blocked_ms = -1 };
+			     .window_ms = PROBE_WINDOW_MS,
+			     .fd = -1,
+			     .min_blocked_ms = -1,
+			     .within_ms = -1 };
 	struct error *err = parse_options(argc, argv, ret);
 	if (err)
 		return err;

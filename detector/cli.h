@@ -11,8 +11,10 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <sys/types.h>
 
 #include "base/error.h"
+#include "netwatch/socket.h"
 
 /** What the program says to its caller; documented in stranded.1. */
 enum exit_status {
@@ -44,6 +46,17 @@ enum cli_option_bit {
 	OPT_STACKS = 1 << 10,
 	OPT_VERBOSE = 1 << 11,
 	OPT_VERSION = 1 << 12,
+	OPT_PROBE = 1 << 13,
+	OPT_WINDOW = 1 << 14,
+	OPT_RST_SHIELD = 1 << 15,
+	OPT_FD = 1 << 16,
+	OPT_REMOTE = 1 << 17,
+	OPT_NAME = 1 << 18,
+	OPT_OWNER = 1 << 19,
+	OPT_VICTIM = 1 << 20,
+	OPT_JOBS = 1 << 21,
+	OPT_FAMILY = 1 << 22,
+	OPT_WITHIN = 1 << 29,
 };
 
 struct command;
@@ -58,7 +71,17 @@ struct cli {
 	bool all, quick, stacks, verbose;
 	int64_t min_blocked_ms; /* -1: not given */
 	uint32_t min_group;	/* 0: not given */
+	bool probe, rst_shield;
+	int64_t window_ms;	/* PROBE_WINDOW_MS when not given */
+	int fd;			/* -1: not given */
+	struct endpoint remote; /* family 0: not given; port 0: any */
 	const char *net_from, *net_record;
+	const char *lab_name; /* NULL: not given */
+	pid_t lab_owner;      /* 0: not given */
+	const char *victim;   /* NULL: not given */
+	int64_t within_ms;    /* -1: not given */
+	uint32_t jobs;	      /* 0: not given */
+	int family;	      /* AF_INET, AF_INET6, AF_UNSPEC for both */
 	const char *rules[CLI_MAX_RULES];
 	size_t n_rules;
 	const char *const *args; /* what is no option: PID or NAME */
@@ -109,6 +132,9 @@ const char *stranded_version(void);
 int cmd_check(const struct cli *cli);
 int cmd_ps(const struct cli *cli);
 int cmd_sockets(const struct cli *cli);
+int cmd_probe(const struct cli *cli);
+int cmd_lab(const struct cli *cli);
+int cmd_scenario(const struct cli *cli);
 int cmd_doctor(const struct cli *cli);
 int cmd_version(const struct cli *cli);
 int cmd_help(const struct cli *cli);

@@ -24,3 +24,14 @@ int cmd_finish(struct error *err, int status)
 	}
 	return status;
 }
+
+struct survey_probing cmd_probing(const struct cli *cli)
+{
+	return (struct survey_probing){
+		.wanted = cli->probe || cli->command->run == cmd_probe,
+		.options = { .window_ms = cli->window_ms,
+			     .rst_shield = cli->rst_shield },
+		.fd = cli->fd,
+		.remote = cli->remote,
+	};
+}

@@ -13,6 +13,9 @@
  */
 int cmd_finish(struct error *err, int status);
 
+/** The probes that were asked for: none, unless by name. */
+struct survey_probing cmd_probing(const struct cli *cli);
+
 /** The exit status of `check` for one process. */
 int check_status(const struct survey *s, const struct findings *f);
 /**
@@ -20,5 +23,12 @@ int check_status(const struct survey *s, const struct findings *f);
  * before clean. One that could not be judged is a gap of the whole.
  */
 int check_join_status(int all, int one);
+
+/**
+ * The exit status of `probe`: findings when a connection that was looked at is
+ * dead or unreachable, gaps when it could not be told of one, nothing when
+ * there was none.
+ */
+int probe_status(const struct survey *s);
 
 #endif

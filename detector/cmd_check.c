@@ -90,6 +90,7 @@ static struct error *check_one(const struct cli *cli, const struct rules *rules,
 		.examine = true,
 		.net = { .record_to = cli->net_record,
 			 .replay_from = cli->net_from },
+		.probing = cmd_probing(cli),
 	};
 	AUTO_SURVEY struct survey *s = NULL;
 	AUTO_FINDINGS struct findings *f = NULL;

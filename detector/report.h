@@ -36,12 +36,20 @@ void report_check_text(struct text *t, const struct report *r);
 void report_sum_text(struct text *t, const struct report_sum *sum);
 void report_ps_text(struct text *t, const struct report *r);
 void report_sockets_text(struct text *t, const struct report *r);
+void report_probe_text(struct text *t, const struct report *r);
 
 /* JSON: one document, one line feed at its end. */
 void report_check_json(FILE *out, const struct report *r);
 void report_sum_json(FILE *out, const struct report_sum *sum);
 void report_ps_json(FILE *out, const struct report *r);
 void report_sockets_json(FILE *out, const struct report *r);
+
+/**
+ * Of `probe`, the same as of `sockets`, and more of each connection: what was
+ * judged before ("before") and what came of the probe ("probe"). This one adds
+ * it to @row for socket @i, when probes were asked for.
+ */
+void report_probe_json(json_t *row, const struct survey *s, size_t i);
 
 /** The text of Go's own debug=2 dump, as the target's version prints it. */
 void report_debug2(FILE *out, const struct report *r);

@@ -556,6 +556,7 @@ static json_t *socket_row_json(const struct report *r,
 	if (socket->second_state == TCP_SAMPLED)
 		json_array_append_new(samples, sample_json(&socket->second));
 	json_object_set_new(o, "samples", samples);
+	report_probe_json(o, s, i);
 	return o;
 }
 

@@ -7,6 +7,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "detector/correlate.h"
+#include "detector/survey_probe.h"
 
 bool gap_matters(enum gap_kind kind)
 {
@@ -257,6 +258,16 @@ static void count_limited(struct survey *s, const struct net_facts *facts,
 			 "the limit of open files (ulimit -n)");
 }
 
+static struct error *probe_and_judge(struct survey *s,
+				     const struct survey_options *opt,
+				     struct tcp_socket **v,
+				     struct net_facts *facts, size_t n)
+{
+	struct error *err = survey_probe(s, opt, v, facts, n);
+
+	return err ? err : judge_all(s, v, facts, n);
+}
+
 /* Examine, wait, sample and look again, judge. */
 static struct error *second_half(struct survey *s,
 				 const struct survey_options *opt)
@@ -292,7 +303,12 @@ static struct error *second_half(struct survey *s,
 		count_limited(s, facts, n);
 	s->now_mono_ns = clock_mono_ns();
 	s->now_wall_ms = clock_wall_ms();
-	return s->sockets ? judge_all(s, v, facts, n) : NULL;
+	if (!s->sockets)
+		return NULL;
+	err = judge_all(s, v, facts, n);
+	if (!err && opt->probing.wanted)
+		err = probe_and_judge(s, opt, v, facts, n);
+	return err;
 }
 
 static void close_books(struct survey *s, const struct survey_options *opt)
@@ -337,6 +353,8 @@ static struct error *fill(struct survey *s, pid_t pid,
 		err = TAKE(s->no_runtime);
 	if (!err)
 		err = take_sockets(s, opt);
+	if (!err)
+		err = survey_probe_check(s, opt);
 	if (!err)
 		err = second_half(s, opt);
 	if (err)

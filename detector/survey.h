@@ -6,10 +6,13 @@
  * One look, or two, at a process: the order in which tasks, file descriptors
  * and connections are taken, so that what is joined later belongs together.
  *
- *	tasks #1, fds, connections #1, examine, wait, connections #2, tasks #2
+ *	tasks #1, fds, connections #1, examine, wait, connections #2, tasks #2,
+ *	and, where the user asks for them, probes
  *
  * The connections lie between the two looks at the tasks: a task that is the
  * same in both was parked all the time while its connection was looked at.
+ * Probes come last: a reset that answers one wakes who waits, and that is no
+ * reason to say that nobody did.
  *
  * A survey is filled as far as the process lets us. What is missing is in its
  * gaps, and `gone` says that it ended meanwhile.
@@ -25,6 +28,14 @@
 /** Between two samples; several keepalive and RTT granules fit in it. */
 #define SURVEY_WAIT_MS 1000
 
+/** Probes on the suspects, between two judgements; see survey_probe.h. */
+struct survey_probing {
+	bool wanted;
+	struct probe_options options;
+	int fd;			/* only that of the target's; -1: any */
+	struct endpoint remote; /* only to there; family 0: any, port 0: any */
+};
+
 struct survey_options {
 	bool quick;    /* one sample, one look */
 	bool no_tasks; /* only the connections are asked for */
@@ -33,6 +44,15 @@ struct survey_options {
 	bool stacks;
 	bool examine; /* options, path, peer of each connection */
 	struct netwatch_options net;
+	struct survey_probing probing;
+};
+
+/** What was done to one connection, when probes were asked for. */
+struct survey_probe_of {
+	struct verdict before;		 /* what was judged without */
+	const struct probe_facts *facts; /* NULL: a listener */
+	const char *why;		 /* not a target: the reason; or NULL */
+	bool named;			 /* the user named it */
 };
 
 struct survey {
@@ -51,6 +71,7 @@ struct survey {
 	struct verdict *verdicts;     /* one for each socket */
 	/* The same for who waits to write there; NULL where nobody does. */
 	const struct verdict **writer_verdicts;
+	struct survey_probe_of *probes;	  /* one for each; NULL: none wanted */
 	struct gaps gaps;		  /* of all parts */
 	bool gone;			  /* the process ended meanwhile */
 	int64_t now_mono_ns, now_wall_ms; /* of the judgement */

@@ -327,9 +327,10 @@ void judge_say_missing(struct judge *j)
 		judge_say(j, EVIDENCE_MISSING, at,
 			  "the local path is not fully known: %s",
 			  j->facts->path.unknown_why);
-	judge_say(j, EVIDENCE_MISSING, at,
-		  "only a probe, or data sent by either end, tells an idle "
-		  "connection from a dead one");
+	if (!j->facts->probe.sent)
+		judge_say(j, EVIDENCE_MISSING, at,
+			  "only a probe, or data sent by either end, tells an "
+			  "idle connection from a dead one");
 }
 
 static int64_t at_most(uint32_t value, int64_t max)

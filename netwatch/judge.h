@@ -3,8 +3,9 @@
 #define NETWATCH_JUDGE_H
 
 /**
- * What the two halves of judging share: verdict.c decides, evidence.c says in
- * words what was seen. Only these two include this.
+ * What the parts of judging share: verdict.c decides, verdict_probe.c decides
+ * by what our own probes met, evidence.c says in words what was seen. Only
+ * these include this.
  */
 
 #include "base/clock.h"
@@ -21,6 +22,7 @@
 #define RESENDS_MIN 6
 #define RESENDS_EARLY 3 /* worth telling, not yet worth a verdict */
 #define UNANSWERED_MS 10000
+#define OUR_PROBES_MIN 3   /* of probes that we sent, see probe.h */
 #define PROBES_MIN 2	   /* RFC 9293 MUST-29: one unanswered proves nothing */
 #define SYN_RESENDS_MIN 3  /* 3 s at least, linear SYN time-outs included */
 #define LOOKS_MIN 2	   /* the peer may be accepting or closing just now */
@@ -46,6 +48,8 @@ struct judge {
 	struct verdict *v;
 	bool nomem;
 };
+
+void judge_decide(struct judge *j, enum verdict_kind kind, bool certain);
 
 /** Has the kernel sent these groups of tcp_info (enum tcp_info_known)? */
 static inline bool judge_knows(const struct tcp_sample *t, uint32_t groups)
@@ -90,6 +94,11 @@ void judge_say_zero_window(struct judge *j, bool known);
 void judge_say_keepalive_setting(struct judge *j);
 /** What would tell an idle connection from a dead one. */
 void judge_say_missing(struct judge *j);
+
+/** The probes and what came of them; nothing when none was asked for. */
+void judge_say_probe(struct judge *j);
+/** Does the probe decide? Then the verdict is made. See verdict_probe.c. */
+bool judge_probe(struct judge *j);
 
 /** verdict.kernel_gives_up_ms. */
 int64_t judge_gives_up(const struct judge *j);

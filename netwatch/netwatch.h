@@ -82,6 +82,24 @@ struct error *netwatch_recheck(struct netwatch *nw, struct tcp_socket **s,
 			       size_t n, struct arena *arena,
 			       struct net_facts *facts);
 
+struct probe_options {
+	int64_t window_ms; /* PROBE_WINDOW_MIN_MS to PROBE_WINDOW_MAX_MS */
+	bool rst_shield;   /* keep a reset from the program */
+};
+
+/**
+ * Send probes on the @n connections @s and wait for answers: see probe.h for
+ * what that means for the program. Only at the user's wish. Sets
+ * facts[i].probe; judge again afterwards. After silence, also whether the next
+ * hop answers. @fds as it was given to netwatch_examine().
+ *
+ * Fails as probe_run(). A recording has its answers: nothing is done then.
+ */
+struct error *netwatch_probe(struct netwatch *nw, const struct process_fds *fds,
+			     struct tcp_socket **s, size_t n,
+			     const struct probe_options *opt,
+			     struct arena *arena, struct net_facts **facts);
+
 static inline void netwatch_closep(struct netwatch **nw)
 {
 	netwatch_close(*nw);

@@ -41,13 +41,27 @@ static uint64_t fd_inode(int fd)
 	return fstat(fd, &st) == 0 ? st.st_ino : 0;
 }
 
-static bool is_same_socket(int dup, const struct tcp_socket *s, bool is_mptcp)
+static bool is_same_socket(int dup, const struct socket_ref *ref, bool is_mptcp)
 {
 	uint64_t cookie;
 
 	if (is_mptcp || get_cookie(dup, &cookie) < 0)
-		return s->inode != 0 && fd_inode(dup) == s->inode;
-	return cookie == s->cookie;
+		return ref->inode != 0 && fd_inode(dup) == ref->inode;
+	return cookie == ref->cookie;
+}
+
+int socket_ref_dup(const struct process *p, const struct socket_ref *ref)
+{
+	AUTO_CLOSE int dup = process_dup_fd(p, ref->fd);
+	uint32_t protocol;
+
+	if (dup < 0)
+		return dup;
+	// what is no socket at all is another file now
+	if (get_u32(dup, SOL_SOCKET, SO_PROTOCOL, &protocol) < 0 ||
+	    !is_same_socket(dup, ref, protocol == IPPROTO_MPTCP))
+		return -ESTALE;
+	return TAKE_FD(dup);
 }
 
 static int read_settings(int dup, const struct tcp_socket *s,
@@ -68,7 +82,9 @@ static int read_settings(int dup, const struct tcp_socket *s,
 	if (rc < 0)
 		return rc;
 	ret->is_mptcp = protocol == IPPROTO_MPTCP;
-	if (!is_same_socket(dup, s, ret->is_mptcp))
+	const struct socket_ref ref = { .inode = s->inode,
+					.cookie = s->cookie };
+	if (!is_same_socket(dup, &ref, ret->is_mptcp))
 		return -ESTALE;
 	rc = get_u32(dup, SOL_SOCKET, SO_KEEPALIVE, &keepalive);
 	if (rc < 0)

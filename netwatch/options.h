@@ -28,6 +28,22 @@
  */
 int tcp_options_read(const struct process *p, int fd,
 		     const struct tcp_socket *s, struct tcp_options *ret);
+/** Which socket an fd of the target's stood for when it was looked at. */
+struct socket_ref {
+	int fd;
+	uint64_t inode, cookie;
+};
+
+/**
+ * A duplicate of @ref->fd, if that still is this socket; compared as above.
+ * It is a reference: see process_dup_fd().
+ *
+ * Returns: a close-on-exec fd, or -errno: -EBADF (closed), -ESTALE (another
+ * socket now), -EPERM, -ESRCH.
+ */
+int socket_ref_dup(const struct process *p, const struct socket_ref *ref)
+	__attribute__((warn_unused_result));
+
 /** Why they are not known, for a person; NULL when they are. */
 const char *tcp_options_why(const struct tcp_options *o);
 

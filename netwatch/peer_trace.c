@@ -152,7 +152,14 @@ static bool cross_veth(struct trace *tr, struct peer_ns *ns,
 
 	if (l->peer_netns >= 0)
 		to = peer_ns_by_id(tr->peer, ns, l->peer_netns);
-	if (!to || !peer_ns_open(tr->peer, to))
+	if (!to)
+		return stop(tr, PEER_NOT_ON_HOST,
+			    peer_text(tr->peer,
+				      "the way leaves %s by %s, whose other "
+				      "end is in a namespace that is not seen "
+				      "from here",
+				      ns->name, l->name));
+	if (!peer_ns_open(tr->peer, to))
 		return unsure(tr, peer_text(tr->peer,
 					    "the other end of %s in %s is in "
 					    "a namespace that cannot be "

@@ -18,6 +18,7 @@
 _Static_assert(sizeof(struct tcp_options) == 32, "record the new member");
 _Static_assert(sizeof(struct path_facts) == 56, "record the new member");
 _Static_assert(sizeof(struct peer_facts) == 72, "record the new member");
+_Static_assert(sizeof(struct probe_facts) == 104, "record the new member");
 
 /* A text that may hold any bytes, or none. */
 static json_t *text_to_json(const char *text)
@@ -63,13 +64,34 @@ static json_t *peer_to_json(const struct peer_facts *p)
 			 (json_int_t)p->times);
 }
 
+static json_t *probe_to_json(const struct probe_facts *p)
+{
+	return json_pack(
+		"{si si sb sI s[III] sI sI sI sI sI sI si si so so}", "method",
+		p->method, "result", p->result, "shielded", p->shielded, "sent",
+		(json_int_t)p->sent, "at_wall_ms", (json_int_t)p->at_wall_ms[0],
+		(json_int_t)p->at_wall_ms[1], (json_int_t)p->at_wall_ms[2],
+		"known_wall_ms", (json_int_t)p->known_wall_ms, "answered_ms",
+		(json_int_t)p->answered_ms, "waited_ms",
+		(json_int_t)p->waited_ms, "window_ms", (json_int_t)p->window_ms,
+		"segs_in", (json_int_t)p->segs_in, "segs_out",
+		(json_int_t)p->segs_out, "state", p->state, "next_hop_failed",
+		p->next_hop_failed, "next_hop", text_to_json(p->next_hop),
+		"why", text_to_json(p->why));
+}
+
 json_t *net_facts_to_json(const struct tcp_socket *s,
 			  const struct net_facts *facts)
 {
-	return json_pack("{sI so so so}", "cookie", (json_int_t)s->cookie,
-			 "options", options_to_json(&s->options), "path",
-			 path_to_json(&facts->path), "peer",
-			 peer_to_json(&facts->peer));
+	json_t *json = json_pack(
+		"{sI so so so}", "cookie", (json_int_t)s->cookie, "options",
+		options_to_json(&s->options), "path",
+		path_to_json(&facts->path), "peer", peer_to_json(&facts->peer));
+
+	if (json && facts->probe.result != PROBE_NOT_ASKED)
+		json_object_set_new(json, "probe",
+				    probe_to_json(&facts->probe));
+	return json;
 }
 
 /* What reading a JSON object has come to: one flag instead of many ifs. */
@@ -167,6 +189,32 @@ static void read_peer(struct reader *r, const json_t *obj, struct peer_facts *p)
 	p->times = read_int(r, obj, "times", UINT32_MAX);
 }
 
+/* Absent where nobody asked for a probe, and in what older versions wrote. */
+static void read_probe(struct reader *r, const json_t *obj,
+		       struct probe_facts *p)
+{
+	const json_t *at = json_object_get(obj, "at_wall_ms");
+
+	if (!obj)
+		return;
+	p->method = read_int(r, obj, "method", PROBE_BY_KEEPALIVE);
+	p->result = read_int(r, obj, "result", PROBE_GONE);
+	p->shielded = read_bool(r, obj, "shielded");
+	p->sent = read_int(r, obj, "sent", PROBE_MAX);
+	for (size_t i = 0; i < PROBE_MAX; i++)
+		p->at_wall_ms[i] = json_integer_value(json_array_get(at, i));
+	p->known_wall_ms = read_int(r, obj, "known_wall_ms", INT64_MAX);
+	p->answered_ms = read_age(r, obj, "answered_ms");
+	p->waited_ms = read_int(r, obj, "waited_ms", INT64_MAX);
+	p->window_ms = read_int(r, obj, "window_ms", INT64_MAX);
+	p->segs_in = read_int(r, obj, "segs_in", UINT32_MAX);
+	p->segs_out = read_int(r, obj, "segs_out", UINT32_MAX);
+	p->state = read_int(r, obj, "state", TCP_STATE_NEW_SYN_RECV);
+	p->next_hop_failed = read_int(r, obj, "next_hop_failed", FACT_NO);
+	p->next_hop = read_text(r, obj, "next_hop");
+	p->why = read_text(r, obj, "why");
+}
+
 int net_facts_from_json(const json_t *json, struct arena *arena,
 			struct tcp_options *options, struct net_facts *facts)
 {
@@ -177,6 +225,7 @@ int net_facts_from_json(const json_t *json, struct arena *arena,
 	read_options(&r, json_object_get(json, "options"), &o);
 	read_path(&r, json_object_get(json, "path"), &f.path);
 	read_peer(&r, json_object_get(json, "peer"), &f.peer);
+	read_probe(&r, json_object_get(json, "probe"), &f.probe);
 	if (r.error)
 		return r.error;
 	*options = o;

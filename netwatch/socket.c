@@ -49,6 +49,59 @@ bool endpoint_is_loopback(const struct endpoint *e)
 	       memcmp(u.addr, loopback6, sizeof(loopback6)) == 0;
 }
 
+/* "80" and no more, from 1 to 65535. */
+static bool parse_port(const char *text, uint16_t *ret)
+{
+	unsigned long n = 0;
+
+	if (!*text || strlen(text) > 5)
+		return false;
+	for (; *text; text++) {
+		if (*text < '0' || *text > '9')
+			return false;
+		n = n * 10 + (unsigned long)(*text - '0');
+	}
+	*ret = (uint16_t)n;
+	return n > 0 && n <= UINT16_MAX;
+}
+
+static bool parse_addr(const char *text, size_t len, bool brackets,
+		       struct endpoint *ret)
+{
+	char addr[INET6_ADDRSTRLEN];
+
+	if (len >= sizeof(addr))
+		return false;
+	memcpy(addr, text, len);
+	addr[len] = '\0';
+	ret->family = brackets || strchr(addr, ':') ? AF_INET6 : AF_INET;
+	return inet_pton(ret->family, addr, ret->addr) == 1;
+}
+
+bool endpoint_parse(const char *text, struct endpoint *ret)
+{
+	struct endpoint e = { 0 };
+	bool brackets = *text == '[';
+	const char *colon = strrchr(text, ':');
+	const char *end = text + strlen(text);
+
+	if (brackets) {
+		end = strchr(++text, ']');
+		if (!end || (end[1] && end[1] != ':'))
+			return false;
+		colon = end[1] ? end + 1 : NULL;
+	} else if (colon && strchr(text, ':') == colon) {
+		end = colon;
+	} else {
+		colon = NULL; // none, or the colons of an IPv6 address
+	}
+	if (!parse_addr(text, (size_t)(end - text), brackets, &e) ||
+	    (colon && !parse_port(colon + 1, &e.port)))
+		return false;
+	*ret = endpoint_unmap(&e);
+	return true;
+}
+
 void endpoint_format_addr(const struct endpoint *e, char buf[ENDPOINT_TEXT_MAX])
 {
 	struct endpoint u = endpoint_unmap(e);

@@ -59,6 +59,11 @@ void endpoint_format(const struct endpoint *e, char buf[ENDPOINT_TEXT_MAX]);
 /** The address alone, without port and brackets. */
 void endpoint_format_addr(const struct endpoint *e,
 			  char buf[ENDPOINT_TEXT_MAX]);
+/**
+ * Parse "10.0.0.1", "10.0.0.1:80", "fd00::1", "[fd00::1]", "[fd00::1]:80", and
+ * nothing else; a v4-mapped address becomes AF_INET. Without a port it is 0.
+ */
+bool endpoint_parse(const char *text, struct endpoint *ret);
 bool endpoint_equal(const struct endpoint *a, const struct endpoint *b);
 bool endpoint_is_v4mapped(const struct endpoint *e);
 bool endpoint_is_loopback(const struct endpoint *e);

@@ -3,8 +3,7 @@
 
 static void decide(struct judge *j, enum verdict_kind kind, bool certain)
 {
-	j->v->kind = kind;
-	j->v->certain = certain;
+	judge_decide(j, kind, certain);
 }
 
 static enum moved find_moved(const struct judge *j)
@@ -445,13 +444,13 @@ static bool judge_local(struct judge *j)
 	// A segment that just came in is stronger than what routing says.
 	if (j->moved == MOVED_YES || !judge_say_local(j))
 		return false;
-	bool unanswered = resends_fail(j) ||
-			  (j->cur->timer == TCP_TIMER_KEEPALIVE &&
-			   j->cur->retrans >= PROBES_MIN);
-	decide(j, VERDICT_LOCAL_CAUSE, local_is_certain(j) || unanswered);
+	bool keepalive = j->cur->timer == TCP_TIMER_KEEPALIVE &&
+			 j->cur->retrans >= PROBES_MIN;
+	decide(j, VERDICT_LOCAL_CAUSE,
+	       local_is_certain(j) || resends_fail(j) || keepalive);
 	if (resends_fail(j))
 		judge_say_resends(j);
-	else if (unanswered)
+	else if (keepalive)
 		judge_say_keepalive(j);
 	judge_say_segments(j);
 	judge_say_peer(j);
@@ -528,7 +527,14 @@ struct error *verdict_judge(const struct tcp_socket *s,
 			(s->second.at_mono_ns - s->first.at_mono_ns) / 1000000;
 	j.moved = find_moved(&j);
 	v.kernel_gives_up_ms = judge_gives_up(&j);
-	judge_state(&j);
+	if (!judge_probe(&j)) {
+		// what was tried comes first, why nothing was tried last
+		if (j.facts->probe.sent)
+			judge_say_probe(&j);
+		judge_state(&j);
+		if (!j.facts->probe.sent)
+			judge_say_probe(&j);
+	}
 	if (j.nomem)
 		return &error_nomem;
 	*ret = v;
@@ -589,6 +595,8 @@ const char *evidence_kind_name(enum evidence_kind kind)
 		return "idle";
 	case EVIDENCE_MISSING:
 		return "missing";
+	case EVIDENCE_PROBE:
+		return "probe";
 	}
 	return "unknown";
 }

@@ -67,9 +67,45 @@ struct peer_facts {
 	uint32_t times; /* how often the lookup was made with this answer */
 };
 
+enum probe_method {
+	PROBE_BY_NOTHING,
+	PROBE_BY_WINDOW,    /* TCP_REPAIR 0: one zero-length window probe */
+	PROBE_BY_KEEPALIVE, /* the kernel's keepalive, turned on for a while */
+};
+
+enum probe_result {
+	PROBE_NOT_ASKED,
+	PROBE_REFUSED,	/* none was sent; see why */
+	PROBE_ANSWERED, /* a segment arrived, and no reset */
+	PROBE_RST,	/* a reset arrived */
+	PROBE_SILENCE,	/* nothing arrived; see sent and waited_ms */
+	PROBE_GONE,	/* it ended meanwhile, and not by a reset we saw */
+};
+
+#define PROBE_MAX 3 /* for one connection and attempt: see probe.h */
+
+/** What came of probing, when the user asked for it (probe.h). */
+struct probe_facts {
+	enum probe_method method;
+	enum probe_result result;
+	bool shielded;		       /* a reset was kept from the program */
+	uint32_t sent;		       /* at most PROBE_MAX */
+	int64_t at_wall_ms[PROBE_MAX]; /* of each, or when it was seen */
+	int64_t known_wall_ms;	       /* when the result was known */
+	int64_t answered_ms;	       /* after the first probe; -1 no answer */
+	int64_t waited_ms;	    /* from the first probe to the last look */
+	int64_t window_ms;	    /* that was asked for */
+	uint32_t segs_in, segs_out; /* more than before the first probe */
+	enum tcp_state state;	    /* at the last look */
+	enum fact next_hop_failed;  /* after the probes */
+	const char *next_hop;	    /* address text, NULL unknown */
+	const char *why; /* refused, gone, or not all sent: the reason */
+};
+
 struct net_facts {
 	struct path_facts path;
 	struct peer_facts peer;
+	struct probe_facts probe;
 	/**
 	 * Judge for a blocked write: unread data in the receive queue is then
 	 * no excuse. Set by whoever knows who waits; false is a reader.
@@ -88,6 +124,7 @@ enum evidence_kind {
 	EVIDENCE_QUEUE,	      /* "queue" */
 	EVIDENCE_IDLE,	      /* "idle": what is known of silence */
 	EVIDENCE_MISSING,     /* "missing": what would tell */
+	EVIDENCE_PROBE,	      /* "probe": what was sent, and the answer */
 };
 
 struct evidence {
@@ -116,7 +153,13 @@ struct verdict {
  * Half-open needs all of: PEER_ABSENT in two looks at least 500 ms apart, the
  * first not after the second sample, the last not before it; the connection
  * ESTABLISHED (or FIN_WAIT2) in both samples; no segment in between. So it is
- * never the verdict of one sample (--quick).
+ * never the verdict of one sample (--quick). Or a reset that answered a probe:
+ * a firewall can forge one, but the connection is dead either way, and the
+ * evidence says what it was.
+ *
+ * A probe that any segment answers is alive. Unreachable by probe needs three
+ * without an answer (two of keepalive's) and ten seconds; what was tried with
+ * less is evidence of a silent connection and no more.
  *
  * @param facts NULL: nothing is known.
  * @param arena for the evidence texts.
@@ -125,6 +168,15 @@ struct verdict {
 struct error *verdict_judge(const struct tcp_socket *s,
 			    const struct net_facts *facts, struct arena *arena,
 			    struct verdict *ret);
+
+/** Were so many probes unanswered for so long that it is called unreachable? */
+bool verdict_probe_failed(const struct probe_facts *p);
+/** Did it answer, or end, so that the probe is what decides? */
+bool verdict_probe_decides(const struct probe_facts *p);
+
+/** "window" ..., "answered" ... as in JSON. */
+const char *probe_method_name(enum probe_method method);
+const char *probe_result_name(enum probe_result result);
 
 /** "half-open" ... as in JSON and text. */
 const char *verdict_name(enum verdict_kind kind);

@@ -84,6 +84,21 @@ static void take_facts(struct stream *in, struct net_facts *f)
 	f->for_writer = take(in, 1) & 1;
 }
 
+static void take_probe(struct stream *in, struct probe_facts *p)
+{
+	p->method = (enum probe_method)(take(in, 1) % 3);
+	p->result = (enum probe_result)(take(in, 1) % 6);
+	p->shielded = take(in, 1) & 1;
+	p->sent = (uint32_t)(take(in, 1) % (PROBE_MAX + 1));
+	p->answered_ms = (int64_t)take(in, 8);
+	p->waited_ms = (int64_t)take(in, 8);
+	p->segs_in = (uint32_t)take(in, 4);
+	p->state = (enum tcp_state)(take(in, 1) % 16);
+	p->next_hop_failed = (enum fact)(take(in, 1) % 3);
+	p->next_hop = take_text(in);
+	p->why = take_text(in);
+}
+
 static void check(const struct tcp_socket *s, const struct net_facts *f,
 		  const struct verdict *v)
 {
@@ -94,7 +109,7 @@ static void check(const struct tcp_socket *s, const struct net_facts *f,
 			abort();
 	if (v->kernel_gives_up_ms < -1)
 		abort();
-	if (v->kind != VERDICT_HALF_OPEN)
+	if (v->kind != VERDICT_HALF_OPEN || f->probe.result == PROBE_RST)
 		return;
 	if (f->peer.lookup != PEER_ABSENT || f->peer.times < 2 ||
 	    s->second_state != TCP_SAMPLED ||
@@ -129,6 +144,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	s.options.keepcnt = (uint32_t)take(&in, 4);
 	s.options.user_timeout_ms = (uint32_t)take(&in, 4);
 	take_facts(&in, &f);
+	take_probe(&in, &f.probe);
 	struct error *err = verdict_judge(&s, &f, arena, &v);
 	if (err)
 		abort(); // there is memory

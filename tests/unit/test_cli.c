@@ -95,7 +95,93 @@ static const struct {
 	{ "stranded version 1", "too many arguments for 'version'" },
 	{ "stranded --all 1", "--all and '1' exclude each other" },
 	{ "stranded --net-from a --net-record b 1", "exclude each other" },
+	{ "stranded probe", "which process?" },
+	{ "stranded probe --fd -1 1", "'-1' is no file descriptor" },
+	{ "stranded probe --fd +1 1", "'+1' is no file descriptor" },
+	{ "stranded probe --fd 9x 1", "'9x' is no file descriptor" },
+	{ "stranded probe --fd 99999999 1", "is no file descriptor" },
+	{ "stranded probe --fd 1 --remote ::1 1", "exclude each other" },
+	{ "stranded probe --remote redis 1", "'redis' is no address" },
+	{ "stranded probe --window 15 1", "'15' is no time to wait" },
+	{ "stranded probe --window 999ms 1", "use 1s to 60s" },
+	{ "stranded probe --window 61s 1", "use 1s to 60s" },
+	{ "stranded probe --net-from a 1", "'probe' takes no option" },
+	{ "stranded sockets --probe 1", "'sockets' takes no option '--probe'" },
+	{ "stranded check --window 5s 1", "say --probe, too" },
+	{ "stranded check --rst-shield 1", "say --probe, too" },
+	{ "stranded check --probe --quick 1", "exclude each other" },
+	{ "stranded check --probe --net-from a 1", "exclude each other" },
 };
+
+static const struct {
+	const char *text, *shown; /* NULL: refused */
+} remotes[] = {
+	{ "10.0.0.1:6379", "10.0.0.1:6379" },
+	{ "10.0.0.1", "10.0.0.1:0" },
+	{ "fd00::1", "[fd00::1]:0" },
+	{ "[fd00::1]", "[fd00::1]:0" },
+	{ "[fd00::1]:65535", "[fd00::1]:65535" },
+	{ "::ffff:10.0.0.1", "10.0.0.1:0" },
+	{ "[::ffff:10.0.0.1]:80", "10.0.0.1:80" },
+	{ "", NULL },
+	{ ":", NULL },
+	{ ":80", NULL },
+	{ "10.0.0.1:", NULL },
+	{ "10.0.0.1:0", NULL },
+	{ "10.0.0.1:65536", NULL },
+	{ "10.0.0.1:99999999999999999999", NULL },
+	{ "10.0.0.1:8O", NULL },
+	{ "10.0.0.1:-1", NULL },
+	{ "10.0.0", NULL },
+	{ "10.0.0.256", NULL },
+	{ "[", NULL },
+	{ "[]", NULL },
+	{ "[fd00::1", NULL },
+	{ "[fd00::1]80", NULL },
+	{ "[fd00::1]:", NULL },
+	{ "[10.0.0.1]:80", NULL },
+	{ "fd00::1]:80", NULL },
+	{ "fd00:::1", NULL },
+	{ "fe80::1%eth0", NULL },
+	{ "1111:2222:3333:4444:5555:6666:7777:8888:9999:aaaa:bbbb", NULL },
+};
+
+static void test_remote_addresses(void **state)
+{
+	(void)state;
+	for (size_t i = 0; i < N_OF(remotes); i++) {
+		struct endpoint e = { 0 };
+		char text[ENDPOINT_TEXT_MAX];
+		bool ok = endpoint_parse(remotes[i].text, &e);
+
+		if (ok != (remotes[i].shown != NULL))
+			fail_msg("'%s' is %s", remotes[i].text,
+				 ok ? "taken" : "refused");
+		if (!ok)
+			continue;
+		endpoint_format(&e, text);
+		assert_string_equal(text, remotes[i].shown);
+	}
+}
+
+static void test_probe_is_asked_for_by_name(void **state)
+{
+	struct cli cli;
+
+	(void)state;
+	assert_ok(parse("stranded 4242", &cli));
+	assert_false(cli.probe);
+	assert_ok(parse("stranded check --probe --rst-shield 4242", &cli));
+	assert_true(cli.probe);
+	assert_true(cli.rst_shield);
+	assert_int_equal(cli.window_ms, 15000);
+	assert_int_equal(cli.fd, -1);
+	assert_ok(parse("stranded probe --window 1m --fd 0 4242", &cli));
+	assert_int_equal(cli.window_ms, 60000);
+	assert_int_equal(cli.fd, 0);
+	assert_ok(parse("stranded probe --remote [::1]:80 4242", &cli));
+	assert_int_equal(cli.remote.port, 80);
+}
 
 static void test_wrong_usage_names_what_is_wrong(void **state)
 {
@@ -287,6 +373,8 @@ int main(void)
 		cmocka_unit_test(test_a_process_may_bear_the_name_of_a_command),
 		cmocka_unit_test(test_values_are_taken_with_their_units),
 		cmocka_unit_test(test_wrong_usage_names_what_is_wrong),
+		cmocka_unit_test(test_remote_addresses),
+		cmocka_unit_test(test_probe_is_asked_for_by_name),
 		cmocka_unit_test(test_exit_status_of_usage_is_64),
 		cmocka_unit_test(test_exit_status_of_help_and_version_is_0),
 		cmocka_unit_test(test_exit_status_of_nobody_is_2_and_says_why),

@@ -480,6 +480,17 @@ static void test_same_address_elsewhere_is_not_the_peer(void **state UNUSED)
 	lab_close(&c);
 }
 
+/* As from within a container: the cable leads to where nobody can look. */
+static void test_namespace_that_is_not_seen_is_elsewhere(void **state UNUSED)
+{
+	lab_direct();
+	struct conn c = lab_tcp('a', 'b', "10.1.0.2", 7001);
+	assert_look('a', &c.s, PEER_FOUND, NULL);
+	sh("ip netns del @b"); // the connection keeps it, and its cable
+	assert_look('a', &c.s, PEER_NOT_ON_HOST, "is not seen from here");
+	lab_close(&c);
+}
+
 static void test_peer_bound_to_a_device_is_found(void **state UNUSED)
 {
 	lab_direct();
@@ -648,6 +659,7 @@ int main(void)
 		LAB(test_only_owner_of_the_address_is_a_hint),
 		LAB(test_what_may_rewrite_packets_is_never_proof),
 		LAB(test_same_address_elsewhere_is_not_the_peer),
+		LAB(test_namespace_that_is_not_seen_is_elsewhere),
 		LAB(test_peer_bound_to_a_device_is_found),
 		LAB(test_peer_killed_by_ss_is_absent),
 		LAB(test_peer_that_closed_is_found_in_its_state),

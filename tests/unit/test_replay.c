@@ -2,6 +2,8 @@
 #include "netwatch/replay.h"
 
 #include <arpa/inet.h>
+#include <errno.h>
+#include <jansson.h>
 #include <linux/inet_diag.h>
 #include <sys/stat.h>
 
@@ -220,6 +222,48 @@ static void test_facts_of_the_wrong_shape_are_unknown(void **state UNUSED)
 	}
 }
 
+/* Probes are facts, too; and a recording without them has none. */
+static void test_probe_is_read_back(void **state UNUSED)
+{
+	struct tcp_socket s = { .cookie = 9 };
+	struct net_facts facts = {
+		.path.neighbour_age_ms = -1,
+		.probe = { .method = PROBE_BY_KEEPALIVE,
+			   .result = PROBE_SILENCE,
+			   .shielded = true,
+			   .sent = 3,
+			   .at_wall_ms = { 11, 12, 13 },
+			   .known_wall_ms = 14,
+			   .answered_ms = -1,
+			   .waited_ms = 15,
+			   .window_ms = 16,
+			   .segs_in = 17,
+			   .segs_out = 18,
+			   .state = TCP_STATE_FIN_WAIT2,
+			   .next_hop_failed = FACT_YES,
+			   .next_hop = "10.0.0.254",
+			   .why = "because" },
+	};
+	AUTO_ARENA struct arena *arena = arena_create();
+	struct tcp_options o;
+	struct net_facts back;
+	json_t *json = net_facts_to_json(&s, &facts);
+
+	assert_int_equal(net_facts_from_json(json, arena, &o, &back), 0);
+	assert_string_equal(back.probe.next_hop, "10.0.0.254");
+	assert_string_equal(back.probe.why, "because");
+	back.probe.next_hop = facts.probe.next_hop;
+	back.probe.why = facts.probe.why;
+	assert_memory_equal(&back.probe, &facts.probe, sizeof(back.probe));
+	json_object_set_new(json_object_get(json, "probe"), "sent",
+			    json_integer(PROBE_MAX + 1));
+	assert_int_equal(net_facts_from_json(json, arena, &o, &back), -EBADMSG);
+	json_object_del(json, "probe");
+	assert_int_equal(net_facts_from_json(json, arena, &o, &back), 0);
+	assert_int_equal(back.probe.result, PROBE_NOT_ASKED);
+	json_decref(json);
+}
+
 static void test_record_of_an_unknown_type_is_skipped(void **state UNUSED)
 {
 	struct net_record_head head = { 77, 1, 1, 1 };
@@ -261,6 +305,7 @@ int main(void)
 		cmocka_unit_test(test_damaged_recording_is_survived),
 		cmocka_unit_test(test_other_files_are_refused_by_name),
 		cmocka_unit_test(test_facts_of_the_wrong_shape_are_unknown),
+		cmocka_unit_test(test_probe_is_read_back),
 		cmocka_unit_test(test_record_of_an_unknown_type_is_skipped),
 	};
 

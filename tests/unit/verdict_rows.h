@@ -49,6 +49,7 @@ struct row {
 	struct tcp_options options;
 	struct path_facts path;
 	struct peer_facts peer;
+	struct probe_facts probe;
 	bool for_writer;
 	enum verdict_kind want;
 	bool certain;
@@ -134,6 +135,7 @@ static inline void judge_row(const struct row *r)
 	struct tcp_socket s;
 	struct net_facts facts = { .path = r->path,
 				   .peer = r->peer,
+				   .probe = r->probe,
 				   .for_writer = r->for_writer };
 	struct arena *arena = arena_create();
 	struct verdict v;
