@@ -82,6 +82,12 @@ struct error *netwatch_recheck(struct netwatch *nw, struct tcp_socket **s,
 			       size_t n, struct arena *arena,
 			       struct net_facts *facts);
 
+/**
+ * The namespace of that inode, if sockets of it were taken: an fd that lives as
+ * long as the handle; or -1.
+ */
+int netwatch_netns_fd(struct netwatch *nw, uint64_t inode);
+
 static inline void netwatch_closep(struct netwatch **nw)
 {
 	netwatch_close(*nw);

@@ -210,6 +210,26 @@ static void probe_tcp(int dup, struct socket_probe *ret)
 		ret->netns = netns_inode(ret->netns_fd);
 }
 
+int tcp_dup(const struct process *p, int fd, const struct tcp_socket *s,
+	    bool *is_mptcp)
+{
+	AUTO_CLOSE int dup = process_dup_fd(p, fd);
+	struct stat st;
+
+	if (dup < 0)
+		return dup;
+	if (fstat(dup, &st) < 0)
+		return -errno;
+	if (!S_ISSOCK(st.st_mode))
+		return -ENOTSOCK;
+	*is_mptcp = false;
+	if (probe_kind(dup, is_mptcp) != SOCKET_TCP)
+		return -EPROTOTYPE;
+	if (!is_same_socket(dup, s, *is_mptcp))
+		return -ESTALE;
+	return TAKE_FD(dup);
+}
+
 int socket_probe(const struct process *p, int fd, struct socket_probe *ret)
 {
 	AUTO_CLOSE int dup = process_dup_fd(p, fd);
