@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <getopt.h>
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -15,10 +16,24 @@
 const struct cli_option cli_options[] = {
 	{ "all", 'a', OPT_ALL, NULL,
 	  "every Go process that may be read, each in turn" },
+	{ "arm-keepalive", 0, OPT_ARM_KEEPALIVE, "IDLE,INTVL,CNT",
+	  "turn keepalive on for the connection of the running program, as in "
+	  "15s,15s,9, and leave the rest to the kernel" },
 	{ "color", 0, OPT_COLOR, "WHEN",
 	  "auto, always or never; auto is a terminal without NO_COLOR" },
+	{ "dry-run", 'n', OPT_DRY_RUN, NULL,
+	  "say what would be done, and do nothing" },
+	{ "fd", 0, OPT_FD, "N", "the connection that fd N of the process is" },
+	{ "finding", 0, OPT_FINDING, "ID",
+	  "the connections of the finding with that fingerprint, or with the "
+	  "only one that begins so" },
+	{ "force", 0, OPT_FORCE, NULL,
+	  "also a connection that is not proven dead, even one that is alive" },
 	{ "format", 'f', OPT_FORMAT, "FORMAT",
 	  "text, json or, for ps, debug2: the text of Go's own dump" },
+	{ "how", 0, OPT_HOW, "HOW",
+	  "destroy, the default: the kernel ends the connection, and who waits "
+	  "gets ECONNABORTED; eof: who reads gets the end of file" },
 	{ "min-blocked", 0, OPT_MIN_BLOCKED, "DURATION",
 	  "only what may have been blocked that long: 500ms, 30s, 1m30s, 2h; "
 	  "by default 5m for possible findings and 0 for all others" },
@@ -29,6 +44,10 @@ const struct cli_option cli_options[] = {
 	  "take the connections from a recording, not from the kernel" },
 	{ "net-record", 0, OPT_NET_RECORD, "FILE",
 	  "also write the kernel's answers on connections to FILE" },
+	{ "policy", 0, OPT_POLICY, "EXPR",
+	  "which connections would not notice a dead peer in time: "
+	  "keepalive<=60s, keepalive, user-timeout<=60s or user-timeout; exit "
+	  "status 1 when there are any" },
 	{ "quick", 'q', OPT_QUICK, NULL,
 	  "one sample: skips the second look, 1 s later, that tells a moving "
 	  "goroutine and a living connection from stuck and dead ones" },
@@ -70,9 +89,21 @@ const struct command cli_commands[] = {
 	  "lives: state, queues, timer, keepalive, idle time, verdict, and the "
 	  "goroutine that waits on it.",
 	  COMMON | OPT_COLOR | OPT_FORMAT | OPT_NET_FROM | OPT_NET_RECORD |
-		  OPT_QUICK,
+		  OPT_POLICY | OPT_QUICK,
 	  FORMAT_BIT(FORMAT_TEXT) | FORMAT_BIT(FORMAT_JSON), 0, 1,
 	  cmd_sockets },
+	{ "heal", "PID|NAME --fd N | --finding ID",
+	  "let go of who waits on a connection that is proven dead",
+	  "Looks at the process as check does, says what it will do, does it, "
+	  "and looks whether the goroutines have moved on. Only a connection "
+	  "that is proven dead is touched, unless --force says otherwise. With "
+	  "--arm-keepalive nothing is ended: the kernel will find out by "
+	  "itself. Exit status: 0 all are free, 1 some still wait or a "
+	  "connection could not be healed, 2 refused or nothing to do.",
+	  COMMON | OPT_ARM_KEEPALIVE | OPT_COLOR | OPT_DRY_RUN | OPT_FD |
+		  OPT_FINDING | OPT_FORCE | OPT_FORMAT | OPT_HOW |
+		  OPT_MIN_BLOCKED | OPT_RULES,
+	  FORMAT_BIT(FORMAT_TEXT) | FORMAT_BIT(FORMAT_JSON), 1, 1, cmd_heal },
 	{ "doctor", "[PID|NAME]",
 	  "say what can be seen here, what is missing, and the remedy",
 	  "Without a process: permissions, kernel features and namespaces. With "
@@ -188,6 +219,40 @@ static struct error *parse_min_blocked(const char *arg, struct cli *cli)
 			 arg);
 }
 
+static struct error *parse_fd(const char *arg, struct cli *cli)
+{
+	char *end;
+
+	errno = 0;
+	unsigned long n = strtoul(arg, &end, 10);
+	if (errno || *end || *arg < '0' || *arg > '9' || n > INT_MAX)
+		return error_new(ERROR_USAGE,
+				 "'%s' is no fd; use the number that stranded "
+				 "sockets shows",
+				 arg);
+	cli->fd = (int)n;
+	return NULL;
+}
+
+static struct error *parse_how(const char *arg, struct cli *cli)
+{
+	static const char *const names[] = { "destroy", "eof" };
+
+	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+		if (!strcmp(arg, names[i])) {
+			cli->how = (enum heal_how)i;
+			return NULL;
+		}
+	}
+	return error_new(ERROR_USAGE,
+			 "unknown way to heal '%s'; use destroy or eof", arg);
+}
+
+static struct error *parse_arm(const char *arg, struct cli *cli)
+{
+	return keepalive_parse(arg, &cli->keepalive);
+}
+
 static struct error *add_rules(const char *arg, struct cli *cli)
 {
 	if (cli->n_rules == CLI_MAX_RULES)
@@ -231,6 +296,23 @@ static struct error *apply(const struct cli_option *o, const char *arg,
 		return parse_group(arg, cli);
 	case OPT_RULES:
 		return add_rules(arg, cli);
+	case OPT_FD:
+		return parse_fd(arg, cli);
+	case OPT_FINDING:
+		cli->finding = arg;
+		return NULL;
+	case OPT_HOW:
+		return parse_how(arg, cli);
+	case OPT_DRY_RUN:
+		cli->dry_run = true;
+		return NULL;
+	case OPT_FORCE:
+		cli->force = true;
+		return NULL;
+	case OPT_ARM_KEEPALIVE:
+		return parse_arm(arg, cli);
+	case OPT_POLICY:
+		return policy_parse(arg, &cli->policy);
 	case OPT_HELP:
 	case OPT_VERSION:
 		return NULL;
@@ -272,8 +354,28 @@ static struct error *parse_options(int argc, char **argv, struct cli *cli)
 	return NULL;
 }
 
+/* One connection or finding, and one thing to do with it. */
+static struct error *check_heal(struct cli *cli)
+{
+	if (!(cli->given & (OPT_FD | OPT_FINDING)))
+		return error_new(ERROR_USAGE,
+				 "which connection? give --fd N as stranded "
+				 "sockets shows it, or --finding ID as "
+				 "stranded --format json does");
+	if ((cli->given & OPT_FD) && (cli->given & OPT_FINDING))
+		return error_new(ERROR_USAGE,
+				 "--fd and --finding exclude each other");
+	if (!(cli->given & OPT_ARM_KEEPALIVE))
+		return NULL;
+	if (cli->given & OPT_HOW)
+		return error_new(ERROR_USAGE, "--how and --arm-keepalive "
+					      "exclude each other");
+	cli->how = HEAL_ARM;
+	return NULL;
+}
+
 /* Does the command take what was given? */
-static struct error *check_fit(const struct cli *cli)
+static struct error *check_fit(struct cli *cli)
 {
 	const struct command *c = cli->command;
 
@@ -312,13 +414,14 @@ static struct error *check_fit(const struct cli *cli)
 				 "which process? usage: stranded %s %s; "
 				 "'stranded help' explains",
 				 c->name, c->args);
-	return NULL;
+	return c->run == cmd_heal ? check_heal(cli) : NULL;
 }
 
 struct error *cli_parse(int argc, char **argv, struct cli *ret)
 {
 	*ret = (struct cli){ .command = &cli_commands[0],
-			     .min_blocked_ms = -1 };
+			     .min_blocked_ms = -1,
+			     .fd = -1 };
 	struct error *err = parse_options(argc, argv, ret);
 	if (err)
 		return err;

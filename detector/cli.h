@@ -13,6 +13,7 @@
 #include <stdio.h>
 
 #include "base/error.h"
+#include "detector/policy.h"
 
 /** What the program says to its caller; documented in stranded.1. */
 enum exit_status {
@@ -44,7 +45,17 @@ enum cli_option_bit {
 	OPT_STACKS = 1 << 10,
 	OPT_VERBOSE = 1 << 11,
 	OPT_VERSION = 1 << 12,
+	OPT_FD = 1 << 17,
+	OPT_FINDING = 1 << 23,
+	OPT_HOW = 1 << 24,
+	OPT_DRY_RUN = 1 << 25,
+	OPT_FORCE = 1 << 26,
+	OPT_ARM_KEEPALIVE = 1 << 27,
+	OPT_POLICY = 1 << 28,
 };
+
+/** How `heal` lets go of who waits. */
+enum heal_how { HEAL_DESTROY, HEAL_EOF, HEAL_ARM };
 
 struct command;
 
@@ -61,7 +72,13 @@ struct cli {
 	const char *net_from, *net_record;
 	const char *rules[CLI_MAX_RULES];
 	size_t n_rules;
-	const char *const *args; /* what is no option: PID or NAME */
+	int fd;		     /* -1: not given */
+	const char *finding; /* a fingerprint or its beginning, or NULL */
+	enum heal_how how;
+	bool dry_run, force;
+	struct tcp_keepalive keepalive; /* HEAL_ARM */
+	struct policy policy;		/* OPT_POLICY */
+	const char *const *args;	/* what is no option: PID or NAME */
 	size_t n_args;
 };
 
@@ -109,6 +126,7 @@ const char *stranded_version(void);
 int cmd_check(const struct cli *cli);
 int cmd_ps(const struct cli *cli);
 int cmd_sockets(const struct cli *cli);
+int cmd_heal(const struct cli *cli);
 int cmd_doctor(const struct cli *cli);
 int cmd_version(const struct cli *cli);
 int cmd_help(const struct cli *cli);

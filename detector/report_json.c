@@ -534,6 +534,31 @@ void report_ps_json(FILE *out, const struct report *r)
 	end(&w, &r->survey->gaps);
 }
 
+static json_t *answer_json(const struct policy *policy,
+			   const struct tcp_socket *s)
+{
+	int64_t ms;
+	enum policy_answer answer = policy_judge(policy, s, &ms);
+	bool judged = answer == POLICY_KEPT || answer == POLICY_VIOLATED;
+
+	return json_pack("{s:o, s:o}", "ok",
+			 judged ? json_boolean(answer == POLICY_KEPT)
+				: json_null(),
+			 "detects_ms", millis(ms));
+}
+
+static json_t *policy_json(const struct policy *policy,
+			   const struct tcp_snapshot *snap)
+{
+	struct policy_count c = policy_count(policy, snap);
+
+	return json_pack("{s:s, s:b, s:I, s:I, s:I}", "expression",
+			 policy->text, "ok", !c.violations && !c.unknown,
+			 "checked", (json_int_t)c.checked, "violations",
+			 (json_int_t)c.violations, "unknown",
+			 (json_int_t)c.unknown);
+}
+
 static json_t *socket_row_json(const struct report *r,
 			       const struct waiters *waiters, size_t i)
 {
@@ -556,6 +581,9 @@ static json_t *socket_row_json(const struct report *r,
 	if (socket->second_state == TCP_SAMPLED)
 		json_array_append_new(samples, sample_json(&socket->second));
 	json_object_set_new(o, "samples", samples);
+	if (r->policy)
+		json_object_set_new(o, "policy",
+				    answer_json(r->policy, socket));
 	return o;
 }
 
@@ -564,6 +592,9 @@ void report_sockets_json(FILE *out, const struct report *r)
 	const struct tcp_snapshot *snap = r->survey->sockets;
 	struct waiters *waiters = waiters_create(r->survey);
 	struct frame_writer w = begin(out, r->survey);
+
+	if (r->policy && snap)
+		put(&w, "policy", policy_json(r->policy, snap));
 	struct frame_writer sockets = open_frame(&w, "sockets", '[');
 
 	for (size_t i = 0; waiters && snap && i < snap->n; i++)
@@ -571,4 +602,33 @@ void report_sockets_json(FILE *out, const struct report *r)
 	close_frame(&sockets, ']');
 	end(&w, &r->survey->gaps);
 	waiters_destroy(waiters);
+}
+
+json_t *report_json_text(const char *s)
+{
+	return text(s);
+}
+
+json_t *report_json_frame(const struct frame *f)
+{
+	return frame_json(f);
+}
+
+json_t *report_json_options(const struct tcp_options *o)
+{
+	return options_json(o);
+}
+
+json_t *report_json_socket(const struct tcp_socket *s, const struct verdict *v)
+{
+	return socket_json(s, v);
+}
+
+void report_json_document(FILE *out, const struct survey *s, const char *key,
+			  json_t *value)
+{
+	struct frame_writer w = begin(out, s);
+
+	put(&w, key, value);
+	end(&w, &s->gaps);
 }

@@ -72,6 +72,26 @@ static void test_values_are_taken_with_their_units(void **state)
 	assert_string_equal(cli.rules[1], "b");
 }
 
+static void test_heal_takes_one_thing_to_do(void **state)
+{
+	struct cli cli;
+
+	(void)state;
+	assert_ok(parse("stranded heal api --fd 0", &cli));
+	assert_int_equal(cli.fd, 0);
+	assert_int_equal(cli.how, HEAL_DESTROY);
+	assert_false(cli.dry_run || cli.force);
+	assert_ok(parse("stranded heal api --finding ab -n --how eof", &cli));
+	assert_int_equal(cli.fd, -1);
+	assert_string_equal(cli.finding, "ab");
+	assert_int_equal(cli.how, HEAL_EOF);
+	assert_true(cli.dry_run);
+	assert_ok(parse("stranded heal api --fd 7 --arm-keepalive 15s,16s,9",
+			&cli));
+	assert_int_equal(cli.how, HEAL_ARM);
+	assert_int_equal(cli.keepalive.intvl_s, 16);
+}
+
 static const struct {
 	const char *line, *error;
 } wrong[] = {
@@ -95,6 +115,18 @@ static const struct {
 	{ "stranded version 1", "too many arguments for 'version'" },
 	{ "stranded --all 1", "--all and '1' exclude each other" },
 	{ "stranded --net-from a --net-record b 1", "exclude each other" },
+	{ "stranded heal", "which process?" },
+	{ "stranded heal 1", "which connection? give --fd N" },
+	{ "stranded heal 1 --fd 3 --finding a", "exclude each other" },
+	{ "stranded heal 1 --fd -3", "'-3' is no fd" },
+	{ "stranded heal 1 --fd 3x", "'3x' is no fd" },
+	{ "stranded heal 1 --fd 2147483648", "'2147483648' is no fd" },
+	{ "stranded heal 1 --fd 3 --how kill", "unknown way to heal 'kill'" },
+	{ "stranded heal 1 --fd 3 --how eof --arm-keepalive 1s,1s,1",
+	  "--how and --arm-keepalive exclude each other" },
+	{ "stranded heal 1 --fd 3 --arm-keepalive 1,1,1", "is no keepalive" },
+	{ "stranded check 1 --force", "'check' takes no option '--force'" },
+	{ "stranded sockets 1 --policy keepalive<60s", "is no policy" },
 };
 
 static void test_wrong_usage_names_what_is_wrong(void **state)
@@ -286,6 +318,7 @@ int main(void)
 		cmocka_unit_test(test_options_may_stand_before_the_command),
 		cmocka_unit_test(test_a_process_may_bear_the_name_of_a_command),
 		cmocka_unit_test(test_values_are_taken_with_their_units),
+		cmocka_unit_test(test_heal_takes_one_thing_to_do),
 		cmocka_unit_test(test_wrong_usage_names_what_is_wrong),
 		cmocka_unit_test(test_exit_status_of_usage_is_64),
 		cmocka_unit_test(test_exit_status_of_help_and_version_is_0),
