@@ -107,7 +107,9 @@ static void add_item(struct planning *p, const struct tcp_socket *s,
 /* For who waits to write there, unread data is no excuse. */
 static const struct verdict *verdict_of(const struct survey *s, size_t i)
 {
-	return s->writer_verdicts[i] ? s->writer_verdicts[i] : &s->verdicts[i];
+	return s->writer_verdicts && s->writer_verdicts[i]
+		       ? s->writer_verdicts[i]
+		       : &s->verdicts[i];
 }
 
 static struct error *pick_fd(struct planning *p, int fd)

@@ -124,29 +124,54 @@ static void put_means(struct text *t, const struct heal *h)
 	}
 }
 
-static void put_refusal(struct text *t, const struct heal *h,
-			const struct heal_item *item)
-{
-	const char *force = "";
+#define FDS_SHOWN 8
 
-	if (item->leave != HEAL_IMPOSSIBLE && item->result == HEAL_REFUSED)
-		force = item->leave == HEAL_ALIVE
-				? "; --force would cut a connection that works"
-				: "; --force does it all the same";
-	text_wrapf(t, "  ", "%s fd %d: %s%s",
+/* "fd 7", "fds 7, 8, 9 and 47 more": all with the reason of the @first. */
+static void list_fds(char *buf, size_t size, const struct heal *h, size_t first)
+{
+	size_t n = 0;
+	int len = 0;
+
+	for (size_t i = first; i < h->n; i++) {
+		if (h->v[i].leave_why != h->v[first].leave_why)
+			continue;
+		if (n++ < FDS_SHOWN)
+			len += snprintf(buf + len, size - (size_t)len, "%s%d",
+					n > 1 ? ", " : "fd ", h->v[i].fd);
+	}
+	if (n > FDS_SHOWN)
+		snprintf(buf + len, size - (size_t)len, " and %zu more",
+			 n - FDS_SHOWN);
+}
+
+/* Why it is refused, or would have been; once for each reason. */
+static void put_refusal(struct text *t, const struct heal *h, size_t first)
+{
+	const struct heal_item *item = &h->v[first];
+	const char *force = "";
+	char fds[FDS_SHOWN * 16 + 64] = "";
+
+	for (size_t i = 0; i < first; i++)
+		if (h->v[i].leave_why == item->leave_why)
+			return;
+	list_fds(fds, sizeof(fds), h, first);
+	if (item->leave == HEAL_ALIVE && item->result == HEAL_REFUSED)
+		force = "; --force would cut a connection that works";
+	else if (item->leave == HEAL_UNPROVEN && item->result == HEAL_REFUSED)
+		force = "; --force does it all the same";
+	text_wrapf(t, "  ", "%s %s: %s%s",
 		   item->result == HEAL_REFUSED ? "refused"
 						: "--force overrides:",
-		   item->fd, item->leave_why, force);
+		   fds, item->leave_why, force);
 	if (item->verdict->kernel_gives_up_ms >= 0) {
 		char text[CLOCK_TEXT_MAX];
 
 		clock_format_duration(item->verdict->kernel_gives_up_ms, text);
 		text_wrapf(t, "    ",
-			   "the kernel ends it by itself in %s if nothing "
+			   "the kernel ends fd %d by itself in %s if nothing "
 			   "answers until then",
-			   text);
+			   item->fd, text);
 	}
-	(void)h;
 }
 
 static void put_evidence(struct text *t, const struct verdict *v)
@@ -161,7 +186,7 @@ static void put_notes(struct text *t, const struct heal *h)
 		put_means(t, h);
 	for (size_t i = 0; i < h->n; i++)
 		if (h->v[i].leave != HEAL_ALLOWED)
-			put_refusal(t, h, &h->v[i]);
+			put_refusal(t, h, i);
 	if (h->left_alone)
 		text_wrapf(
 			t, "  ",

@@ -534,31 +534,6 @@ void report_ps_json(FILE *out, const struct report *r)
 	end(&w, &r->survey->gaps);
 }
 
-static json_t *answer_json(const struct policy *policy,
-			   const struct tcp_socket *s)
-{
-	int64_t ms;
-	enum policy_answer answer = policy_judge(policy, s, &ms);
-	bool judged = answer == POLICY_KEPT || answer == POLICY_VIOLATED;
-
-	return json_pack("{s:o, s:o}", "ok",
-			 judged ? json_boolean(answer == POLICY_KEPT)
-				: json_null(),
-			 "detects_ms", millis(ms));
-}
-
-static json_t *policy_json(const struct policy *policy,
-			   const struct tcp_snapshot *snap)
-{
-	struct policy_count c = policy_count(policy, snap);
-
-	return json_pack("{s:s, s:b, s:I, s:I, s:I}", "expression",
-			 policy->text, "ok", !c.violations && !c.unknown,
-			 "checked", (json_int_t)c.checked, "violations",
-			 (json_int_t)c.violations, "unknown",
-			 (json_int_t)c.unknown);
-}
-
 static json_t *socket_row_json(const struct report *r,
 			       const struct waiters *waiters, size_t i)
 {
@@ -582,8 +557,9 @@ static json_t *socket_row_json(const struct report *r,
 		json_array_append_new(samples, sample_json(&socket->second));
 	json_object_set_new(o, "samples", samples);
 	if (r->policy)
-		json_object_set_new(o, "policy",
-				    answer_json(r->policy, socket));
+		json_object_set_new(
+			o, "policy",
+			report_policy_answer_json(r->policy, socket));
 	return o;
 }
 
@@ -594,7 +570,7 @@ void report_sockets_json(FILE *out, const struct report *r)
 	struct frame_writer w = begin(out, r->survey);
 
 	if (r->policy && snap)
-		put(&w, "policy", policy_json(r->policy, snap));
+		put(&w, "policy", report_policy_json(r->policy, snap));
 	struct frame_writer sockets = open_frame(&w, "sockets", '[');
 
 	for (size_t i = 0; waiters && snap && i < snap->n; i++)

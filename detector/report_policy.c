@@ -152,3 +152,29 @@ void report_policy_text(struct text *t, const struct report *r)
 	report_gaps(t, "", &s->gaps);
 	waiters_destroy(rows.waiters);
 }
+
+json_t *report_policy_answer_json(const struct policy *policy,
+				  const struct tcp_socket *s)
+{
+	int64_t ms;
+	enum policy_answer answer = policy_judge(policy, s, &ms);
+	bool judged = answer == POLICY_KEPT || answer == POLICY_VIOLATED;
+
+	return json_pack("{s:o, s:o}", "ok",
+			 judged ? json_boolean(answer == POLICY_KEPT)
+				: json_null(),
+			 "detects_ms",
+			 ms == POLICY_NEVER ? json_null() : json_integer(ms));
+}
+
+json_t *report_policy_json(const struct policy *policy,
+			   const struct tcp_snapshot *sockets)
+{
+	struct policy_count c = policy_count(policy, sockets);
+
+	return json_pack("{s:s, s:b, s:I, s:I, s:I}", "expression",
+			 policy->text, "ok", !c.violations && !c.unknown,
+			 "checked", (json_int_t)c.checked, "violations",
+			 (json_int_t)c.violations, "unknown",
+			 (json_int_t)c.unknown);
+}

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """heal: real programs on connections that died, and on those that did not."""
 import ctypes
-import errno
 import json
 import os
 import shutil
@@ -131,6 +130,16 @@ def test_those_that_connect_anew_have_moved_on(subscribers):
     assert tool.wait_until(lambda: [s["waiting"] for s in status(program)] ==
                            [0, 60])
     assert world.check(program.pid).status == tool.CLEAN
+
+
+def test_program_that_ends_over_it_is_not_healed(subscribers):
+    program = subscribers
+    program.ask("fatal 0")
+    program.vanish()
+    result = heal(program.pid, "--finding", dead_finding(program))
+    assert result.status == tool.FINDINGS, result
+    assert result.json["heal"]["process_ended"] is True
+    assert program.child.wait(10) == 1
 
 
 def test_text_says_what_is_done_and_what_came_of_it(subscribers):
@@ -332,6 +341,7 @@ def keepalive_of(pid, fd):
                 s.getsockopt(tcp, socket.TCP_KEEPCNT))
 
 
+@pytest.mark.slow
 def test_armed_keepalive_lets_the_kernel_end_a_dead_connection(pair):
     fd = pair.near["fd"]
     before = keepalive_of(pair.client.pid, fd)
@@ -367,23 +377,30 @@ def test_arming_says_that_a_user_timeout_ends_it_sooner(pair):
     assert "in 30 s at the earliest" in text, result
 
 
+@pytest.mark.slow
 def test_killed_heal_leaves_nothing_half_done(pair):
     """Whenever it is killed: keepalive is off, or on with all its settings."""
     fd = pair.near["fd"]
     argv = [tool.binary(), "heal", str(pair.client.pid), "--fd", str(fd),
             "--arm-keepalive", "15s,16s,9"]
     seen = set()
-    for i in range(40):
-        child = subprocess.Popen(argv, stdout=subprocess.DEVNULL)
-        # It acts a little more than a second after its start.
-        time.sleep(1.0 + i * 0.002)
+    for i in range(30):
+        child = subprocess.Popen(argv, stdout=subprocess.PIPE)
+        # The plan is out before anything is done.
+        while b"most" not in child.stdout.readline():
+            pass
+        end = time.monotonic() + i * 20e-6
+        while time.monotonic() < end:
+            pass
         child.kill()
         child.wait()
+        child.stdout.close()
         state = keepalive_of(pair.client.pid, fd)
         assert state[0] == 0 or state == (1, 15, 16, 9), state
         seen.add(state[0])
         with socket_of(pair.client.pid, fd) as s:
             s.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 0)
+    assert 1 in seen, "it was always too early: nothing was tried"
     assert_untouched(pair)
 
 

@@ -12,6 +12,7 @@
 //
 //	status           [{"addr","waiting","messages","ends":{"why":count}}]
 //	publish I TEXT   {"receivers"}: through a connection of its own
+//	fatal I          the program ends when a reader of server I is cut off
 //	reconnect I J    readers of server I that lose their connection go on at
 //	                 server J instead of returning
 package main
@@ -40,6 +41,7 @@ type server struct {
 	Messages int            `json:"messages"`
 	Ends     map[string]int `json:"ends"`
 	instead  *server
+	fatal    bool
 }
 
 var (
@@ -137,6 +139,9 @@ func receive(s *server, c net.Conn, r *bufio.Reader) *server {
 		_, err := readReply(r)
 		lock.Lock()
 		if err != nil {
+			if s.fatal {
+				check(err)
+			}
 			why := err.Error()
 			s.Waiting--
 			s.Ends[why[strings.LastIndex(why, ": ")+1:]]++
@@ -170,6 +175,9 @@ func command(words []string) {
 		reply, err := readReply(bufio.NewReader(c))
 		check(err)
 		fmt.Printf(`{"receivers":%s}`+"\n", strings.TrimPrefix(reply[0], ":"))
+	case "fatal":
+		servers[number(words[1])].fatal = true
+		fmt.Println("{}")
 	case "reconnect":
 		servers[number(words[1])].instead = servers[number(words[2])]
 		fmt.Println("{}")
