@@ -3,12 +3,12 @@
 
 #include <errno.h>
 #include <getopt.h>
-#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/process.h"
 
 #define FORMAT_BIT(f) (1u << (f))
 #define COMMON (OPT_HELP | OPT_VERBOSE)
@@ -23,7 +23,8 @@ const struct cli_option cli_options[] = {
 	  "auto, always or never; auto is a terminal without NO_COLOR" },
 	{ "dry-run", 'n', OPT_DRY_RUN, NULL,
 	  "say what would be done, and do nothing" },
-	{ "fd", 0, OPT_FD, "N", "the connection that fd N of the process is" },
+	{ "fd", 0, OPT_FD, "N",
+	  "only the connection of the process' file descriptor N" },
 	{ "finding", 0, OPT_FINDING, "ID",
 	  "the connections of the finding with that fingerprint, or with the "
 	  "only one that begins so" },
@@ -225,11 +226,13 @@ static struct error *parse_fd(const char *arg, struct cli *cli)
 
 	errno = 0;
 	unsigned long n = strtoul(arg, &end, 10);
-	if (errno || *end || *arg < '0' || *arg > '9' || n > INT_MAX)
-		return error_new(ERROR_USAGE,
-				 "'%s' is no fd; use the number that stranded "
-				 "sockets shows",
-				 arg);
+	if (errno || *end || end == arg || *arg < '0' || *arg > '9' ||
+	    n >= PROCESS_MAX_FDS)
+		return error_new(
+			ERROR_USAGE,
+			"'%s' is no file descriptor; use a number from "
+			"0",
+			arg);
 	cli->fd = (int)n;
 	return NULL;
 }

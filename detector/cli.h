@@ -45,7 +45,7 @@ enum cli_option_bit {
 	OPT_STACKS = 1 << 10,
 	OPT_VERBOSE = 1 << 11,
 	OPT_VERSION = 1 << 12,
-	OPT_FD = 1 << 17,
+	OPT_FD = 1 << 16,
 	OPT_FINDING = 1 << 23,
 	OPT_HOW = 1 << 24,
 	OPT_DRY_RUN = 1 << 25,

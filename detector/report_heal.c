@@ -205,7 +205,11 @@ void report_heal_plan(struct text *t, const struct report *r,
 	size_t n = heal_count(h, HEAL_PLANNED);
 	char what[96];
 
-	snprintf(what, sizeof(what), "%zu connection%s to heal", n, PLURAL(n));
+	if (n)
+		snprintf(what, sizeof(what), "%zu connection%s to heal", n,
+			 PLURAL(n));
+	else
+		snprintf(what, sizeof(what), "nothing to heal");
 	report_head(t, r, what);
 	fputc('\n', t->out);
 	table_print(t, &(struct table){
@@ -313,6 +317,7 @@ static void put_sum(struct text *t, const struct report *r,
 	size_t unknown = heal_fates(h, FATE_UNKNOWN);
 	size_t moved = heal_fates(h, FATE_MOVED);
 	size_t gone = heal_fates(h, FATE_GONE);
+	size_t all = still + unknown + moved + gone;
 	char took[CLOCK_TEXT_MAX];
 
 	clock_format_duration(h->watched_ms, took);
@@ -320,16 +325,17 @@ static void put_sum(struct text *t, const struct report *r,
 		text_wrapf(t, "",
 			   "Keepalive is on for %zu of %zu connection%s.", done,
 			   h->n, PLURAL(h->n));
-	else if (!(still + unknown + moved + gone))
+	else if (!all)
 		text_wrapf(t, "", "%zu of %zu connection%s healed.", done, h->n,
 			   PLURAL(h->n));
 	else
 		text_wrapf(
 			t, "",
-			"%zu of %zu connection%s healed; of %s, after %s: %zu "
-			"gone, %zu moved on, %zu still there, %zu not known.",
-			done, h->n, PLURAL(h->n), report_task_word(r, 2), took,
-			gone, moved, still, unknown);
+			"%zu of %zu connection%s healed. %s later, of %zu %s "
+			"that waited: %zu gone, %zu moved on, %zu still "
+			"there, %zu not known.",
+			done, h->n, PLURAL(h->n), took, all,
+			report_task_word(r, all), gone, moved, still, unknown);
 }
 
 void report_heal_done(struct text *t, const struct report *r,

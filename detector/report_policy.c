@@ -106,9 +106,8 @@ static void find_violations(struct rows *rows)
 
 static const char *subject_text(const struct policy *policy)
 {
-	return policy->subject == POLICY_KEEPALIVE
-		       ? "a dead peer while they are idle"
-		       : "a dead peer while data is in flight";
+	return policy->subject == POLICY_KEEPALIVE ? "idle"
+						   : "data is in flight";
 }
 
 void report_policy_text(struct text *t, const struct report *r)
@@ -144,9 +143,8 @@ void report_policy_text(struct text *t, const struct report *r)
 		fputc('\n', t->out);
 	}
 	text_wrapf(t, "",
-		   "%" PRIu64 " of %" PRIu64
-		   " connection%s would not notice %s "
-		   "in time.",
+		   "%" PRIu64 " of %" PRIu64 " connection%s would not notice a "
+		   "dead peer in time while %s.",
 		   c.violations, c.checked, PLURAL(c.checked),
 		   subject_text(r->policy));
 	report_gaps(t, "", &s->gaps);

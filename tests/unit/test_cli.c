@@ -7,7 +7,7 @@
 #include "base/log.h"
 #include "detector/cli.h"
 
-#define MAX_ARGS 8
+#define MAX_ARGS 16
 
 /* cli_parse() reorders argv: give it an array of its own. */
 static struct error *parse(const char *line, struct cli *cli)
@@ -118,9 +118,10 @@ static const struct {
 	{ "stranded heal", "which process?" },
 	{ "stranded heal 1", "which connection? give --fd N" },
 	{ "stranded heal 1 --fd 3 --finding a", "exclude each other" },
-	{ "stranded heal 1 --fd -3", "'-3' is no fd" },
-	{ "stranded heal 1 --fd 3x", "'3x' is no fd" },
-	{ "stranded heal 1 --fd 2147483648", "'2147483648' is no fd" },
+	{ "stranded heal 1 --fd -3", "'-3' is no file descriptor" },
+	{ "stranded heal 1 --fd 3x", "'3x' is no file descriptor" },
+	{ "stranded heal 1 --fd 2147483648",
+	  "'2147483648' is no file descriptor" },
 	{ "stranded heal 1 --fd 3 --how kill", "unknown way to heal 'kill'" },
 	{ "stranded heal 1 --fd 3 --how eof --arm-keepalive 1s,1s,1",
 	  "--how and --arm-keepalive exclude each other" },
