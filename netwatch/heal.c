@@ -184,6 +184,25 @@ struct error *tcp_destroy(const struct process *p, int fd, int netns_fd,
 	return rc < 0 ? destroy_error(-rc) : NULL;
 }
 
+int tcp_destroy_supported(void)
+{
+	static const struct tcp_socket none = { .local.family = AF_INET,
+						.remote.family = AF_INET,
+						.cookie = 1 };
+	struct nl_sock *sk = NULL;
+	AUTO_ERROR struct error *err =
+		netns_netlink(-1, NETLINK_SOCK_DIAG, &sk);
+
+	if (err)
+		return -EOPNOTSUPP;
+	int rc = ask_destroy(sk, &none);
+	nl_socket_free(sk);
+	if (rc == -ENOENT)
+		return 0;
+	/* Linux before 4.5 does not know the message. */
+	return rc == -EINVAL || rc == 0 ? -EOPNOTSUPP : rc;
+}
+
 struct error *tcp_eof(const struct process *p, int fd,
 		      const struct tcp_socket *s)
 {

@@ -46,6 +46,15 @@ struct error *tcp_destroy(const struct process *p, int fd, int netns_fd,
 			  const struct tcp_socket *s);
 
 /**
+ * Can the kernel end connections (CONFIG_INET_DIAG_DESTROY)? Asks for one that
+ * cannot exist: from port 0 to port 0. Says nothing of our capabilities, which
+ * the kernel looks at when it has found a socket.
+ *
+ * Returns: 0, -EOPNOTSUPP, or another -errno.
+ */
+int tcp_destroy_supported(void) __attribute__((warn_unused_result));
+
+/**
  * Let whoever reads from @s have the end of file: shutdown(SHUT_RD). No packet
  * is sent, the connection stays, and with it whoever writes to it. Also for
  * MPTCP.

@@ -198,6 +198,9 @@ static void test_exit_status_of_nobody_is_2_and_says_why(void **state)
 	(void)state;
 	assert_int_equal(status_of("stranded 2147483646"), STATUS_NOTHING);
 	assert_non_null(strstr(logged, "2147483646"));
+	assert_int_equal(status_of("stranded heal 2147483646 --fd 3"),
+			 STATUS_NOTHING);
+	assert_non_null(strstr(logged, "2147483646"));
 	assert_int_equal(status_of("stranded no-such-name-here"),
 			 STATUS_NOTHING);
 	assert_non_null(strstr(logged, "no process is named"));

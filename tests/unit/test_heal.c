@@ -281,6 +281,25 @@ static bool is_error(struct error *err, enum error_code code, const char *part)
 	return ok;
 }
 
+static int ask_as_nobody(void *arg UNUSED)
+{
+	if (setuid(65534) < 0)
+		return 1;
+	return tcp_destroy_supported() ? 2 : 0;
+}
+
+/* Whoever asks, and whatever connections there are. */
+static void test_asking_whether_it_can_ends_nothing(void **state UNUSED)
+{
+	lab_needs();
+	struct conn c = lab_tcp('a', 'b', "10.9.0.2", 7000);
+
+	assert_int_equal(tcp_destroy_supported(), 0);
+	in_child(ask_as_nobody, NULL);
+	assert_alive(&c);
+	lab_close(&c);
+}
+
 struct attempt {
 	struct conn *c;
 	int netns;
@@ -450,6 +469,7 @@ int main(void)
 		cmocka_unit_test(test_closed_fd_is_refused),
 		cmocka_unit_test(test_what_is_no_tcp_connection_is_refused),
 		cmocka_unit_test(test_unknown_namespace_is_refused),
+		cmocka_unit_test(test_asking_whether_it_can_ends_nothing),
 		cmocka_unit_test(test_destroy_without_the_capability_is_denied),
 		cmocka_unit_test(test_mptcp_reader_is_freed_by_eof_only),
 		cmocka_unit_test(test_keepalive_is_armed_and_read_back),
