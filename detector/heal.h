@@ -83,8 +83,9 @@ struct heal {
 	/* Of the same finding, and not proven dead: not touched, not in v. */
 	size_t left_alone;
 	const char *left_why;
-	int64_t watched_ms; /* how long we looked afterwards */
-	bool process_ended; /* meanwhile */
+	int64_t acted_mono_ns; /* when we began to act */
+	int64_t watched_ms;    /* from then to the last look at who waited */
+	bool process_ended;    /* meanwhile */
 };
 
 /**

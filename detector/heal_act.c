@@ -102,6 +102,7 @@ struct error *heal_act(struct heal *heal)
 	struct acting a = { .heal = heal, .netns_fd = -1 };
 	struct error *err = NULL;
 
+	heal->acted_mono_ns = clock_mono_ns();
 	for (size_t i = 0; i < heal->n && !err; i++) {
 		struct heal_item *item = &heal->v[i];
 
@@ -213,8 +214,8 @@ static bool some_left(const struct heal *h)
 
 struct error *heal_watch(struct heal *heal)
 {
-	int64_t begin = clock_mono_ns(), pause = PAUSE_MIN_NS;
-	int64_t end = begin + HEAL_WATCH_MS * INT64_C(1000000);
+	int64_t pause = PAUSE_MIN_NS;
+	int64_t end = clock_mono_ns() + HEAL_WATCH_MS * INT64_C(1000000);
 	struct error *err = NULL;
 
 	if (!heal->survey->tasks)
@@ -233,6 +234,8 @@ struct error *heal_watch(struct heal *heal)
 			break;
 		}
 	}
-	heal->watched_ms = (clock_mono_ns() - begin) / 1000000;
+	if (heal->acted_mono_ns)
+		heal->watched_ms =
+			(clock_mono_ns() - heal->acted_mono_ns) / 1000000;
 	return NULL;
 }
