@@ -19,14 +19,27 @@ const struct cli_option cli_options[] = {
 	{ "all", 'a', OPT_ALL, NULL,
 	  "every Go process that may be read, each in turn; with scenario: "
 	  "every scenario" },
+	{ "arm-keepalive", 0, OPT_ARM_KEEPALIVE, "IDLE,INTVL,CNT",
+	  "turn keepalive on for the connection of the running program, as in "
+	  "15s,15s,9, and leave the rest to the kernel" },
 	{ "color", 0, OPT_COLOR, "WHEN",
 	  "auto, always or never; auto is a terminal without NO_COLOR" },
-	{ "fd", 0, OPT_FD, "N",
-	  "only the connection of the process' file descriptor N" },
+	{ "dry-run", 'n', OPT_DRY_RUN, NULL,
+	  "say what would be done, and do nothing" },
 	{ "family", 0, OPT_FAMILY, "FAMILY",
 	  "4, 6 or both: IPv4, IPv6; by default both" },
+	{ "fd", 0, OPT_FD, "N",
+	  "only the connection of the process' file descriptor N" },
+	{ "finding", 0, OPT_FINDING, "ID",
+	  "the connections of the finding with that fingerprint, or with the "
+	  "only one that begins so" },
+	{ "force", 0, OPT_FORCE, NULL,
+	  "also a connection that is not proven dead, even one that is alive" },
 	{ "format", 'f', OPT_FORMAT, "FORMAT",
 	  "text, json or, for ps, debug2: the text of Go's own dump" },
+	{ "how", 0, OPT_HOW, "HOW",
+	  "destroy, the default: the kernel ends the connection, and who waits "
+	  "gets ECONNABORTED; eof: who reads gets the end of file" },
 	{ "jobs", 'j', OPT_JOBS, "N",
 	  "so many at once, from 1 to 64; by default 8: most of the time they "
 	  "wait" },
@@ -42,11 +55,15 @@ const struct cli_option cli_options[] = {
 	  "take the connections from a recording, not from the kernel" },
 	{ "net-record", 0, OPT_NET_RECORD, "FILE",
 	  "also write the kernel's answers on connections to FILE" },
+	{ "owner", 0, OPT_OWNER, "PID",
+	  "the lab ends with that process; by default it stays until down" },
+	{ "policy", 0, OPT_POLICY, "EXPR",
+	  "which connections would not notice a dead peer in time: "
+	  "keepalive<=60s, keepalive, user-timeout<=60s or user-timeout; exit "
+	  "status 1 when there are any" },
 	{ "probe", 0, OPT_PROBE, NULL,
 	  "ask the peers of connections that may be dead: sends up to three "
 	  "small packets on each, see stranded help probe" },
-	{ "owner", 0, OPT_OWNER, "PID",
-	  "the lab ends with that process; by default it stays until down" },
 	{ "quick", 'q', OPT_QUICK, NULL,
 	  "one sample: skips the second look, 1 s later, that tells a moving "
 	  "goroutine and a living connection from stuck and dead ones" },
@@ -61,13 +78,13 @@ const struct cli_option cli_options[] = {
 	{ "verbose", 'v', OPT_VERBOSE, NULL,
 	  "more of everything: full paths, the runtime's own goroutines, "
 	  "what was held to be benign and why" },
-	{ "window", 0, OPT_WINDOW, "DURATION",
-	  "how long to wait for answers to probes, 1s to 60s; by default 15s, "
-	  "and below 10s silence is no verdict" },
 	{ "victim", 0, OPT_VICTIM, "COMMAND",
 	  "a program of yours in the victim's place, started by sh in the lab; "
 	  "{peer} in it, and STRANDED_PEER in its environment, is the address "
 	  "that it may call" },
+	{ "window", 0, OPT_WINDOW, "DURATION",
+	  "how long to wait for answers to probes, 1s to 60s; by default 15s, "
+	  "and below 10s silence is no verdict" },
 	{ "within", 0, OPT_WITHIN, "DURATION",
 	  "it must let go of all dead connections within that time; by "
 	  "default 60s" },
@@ -104,7 +121,7 @@ const struct command cli_commands[] = {
 	  "lives: state, queues, timer, keepalive, idle time, verdict, and the "
 	  "goroutine that waits on it.",
 	  COMMON | OPT_COLOR | OPT_FORMAT | OPT_NET_FROM | OPT_NET_RECORD |
-		  OPT_QUICK,
+		  OPT_POLICY | OPT_QUICK,
 	  FORMAT_BIT(FORMAT_TEXT) | FORMAT_BIT(FORMAT_JSON), 0, 1,
 	  cmd_sockets },
 	{ "probe", "PID|NAME",
@@ -119,6 +136,18 @@ const struct command cli_commands[] = {
 	  COMMON | OPT_COLOR | OPT_FD | OPT_FORMAT | OPT_NET_RECORD |
 		  OPT_REMOTE | OPT_RST_SHIELD | OPT_WINDOW,
 	  FORMAT_BIT(FORMAT_TEXT) | FORMAT_BIT(FORMAT_JSON), 1, 1, cmd_probe },
+	{ "heal", "PID|NAME --fd N | --finding ID",
+	  "let go of who waits on a connection that is proven dead",
+	  "Looks at the process as check does, says what it will do, does it, "
+	  "and looks whether the goroutines have moved on. Only a connection "
+	  "that is proven dead is touched, unless --force says otherwise. With "
+	  "--arm-keepalive nothing is ended: the kernel will find out by "
+	  "itself. Exit status: 0 all are free, 1 some still wait or a "
+	  "connection could not be healed, 2 refused or nothing to do.",
+	  COMMON | OPT_ARM_KEEPALIVE | OPT_COLOR | OPT_DRY_RUN | OPT_FD |
+		  OPT_FINDING | OPT_FORCE | OPT_FORMAT | OPT_HOW |
+		  OPT_MIN_BLOCKED | OPT_RULES,
+	  FORMAT_BIT(FORMAT_TEXT) | FORMAT_BIT(FORMAT_JSON), 1, 1, cmd_heal },
 	{ "lab",
 	  "up TOPOLOGY | exec HOST -- CMD... | fault NAME [ARG] | heal-fault "
 	  "NAME | status | list | faults | down",
@@ -332,6 +361,25 @@ static struct error *parse_remote(const char *arg, struct cli *cli)
 			 arg);
 }
 
+static struct error *parse_how(const char *arg, struct cli *cli)
+{
+	static const char *const names[] = { "destroy", "eof" };
+
+	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+		if (!strcmp(arg, names[i])) {
+			cli->how = (enum heal_how)i;
+			return NULL;
+		}
+	}
+	return error_new(ERROR_USAGE,
+			 "unknown way to heal '%s'; use destroy or eof", arg);
+}
+
+static struct error *parse_arm(const char *arg, struct cli *cli)
+{
+	return keepalive_parse(arg, &cli->keepalive);
+}
+
 static struct error *add_rules(const char *arg, struct cli *cli)
 {
 	if (cli->n_rules == CLI_MAX_RULES)
@@ -401,6 +449,21 @@ static struct error *apply(const struct cli_option *o, const char *arg,
 		return parse_group(arg, cli);
 	case OPT_RULES:
 		return add_rules(arg, cli);
+	case OPT_FINDING:
+		cli->finding = arg;
+		return NULL;
+	case OPT_HOW:
+		return parse_how(arg, cli);
+	case OPT_DRY_RUN:
+		cli->dry_run = true;
+		return NULL;
+	case OPT_FORCE:
+		cli->force = true;
+		return NULL;
+	case OPT_ARM_KEEPALIVE:
+		return parse_arm(arg, cli);
+	case OPT_POLICY:
+		return policy_parse(arg, &cli->policy);
 	case OPT_HELP:
 	case OPT_VERSION:
 		return NULL;
@@ -464,8 +527,28 @@ static struct error *check_probe(const struct cli *cli)
 	return NULL;
 }
 
+/* One connection or finding, and one thing to do with it. */
+static struct error *check_heal(struct cli *cli)
+{
+	if (!(cli->given & (OPT_FD | OPT_FINDING)))
+		return error_new(ERROR_USAGE,
+				 "which connection? give --fd N as stranded "
+				 "sockets shows it, or --finding ID as "
+				 "stranded --format json does");
+	if ((cli->given & OPT_FD) && (cli->given & OPT_FINDING))
+		return error_new(ERROR_USAGE,
+				 "--fd and --finding exclude each other");
+	if (!(cli->given & OPT_ARM_KEEPALIVE))
+		return NULL;
+	if (cli->given & OPT_HOW)
+		return error_new(ERROR_USAGE, "--how and --arm-keepalive "
+					      "exclude each other");
+	cli->how = HEAL_ARM;
+	return NULL;
+}
+
 /* Does the command take what was given? */
-static struct error *check_fit(const struct cli *cli)
+static struct error *check_fit(struct cli *cli)
 {
 	const struct command *c = cli->command;
 
@@ -504,7 +587,7 @@ static struct error *check_fit(const struct cli *cli)
 				 "which process? usage: stranded %s %s; "
 				 "'stranded help' explains",
 				 c->name, c->args);
-	return check_probe(cli);
+	return c->run == cmd_heal ? check_heal(cli) : check_probe(cli);
 }
 
 struct error *cli_parse(int argc, char **argv, struct cli *ret)

@@ -14,6 +14,7 @@
 #include <sys/types.h>
 
 #include "base/error.h"
+#include "detector/policy.h"
 #include "netwatch/socket.h"
 
 /** What the program says to its caller; documented in stranded.1. */
@@ -56,8 +57,17 @@ enum cli_option_bit {
 	OPT_VICTIM = 1 << 20,
 	OPT_JOBS = 1 << 21,
 	OPT_FAMILY = 1 << 22,
+	OPT_FINDING = 1 << 23,
+	OPT_HOW = 1 << 24,
+	OPT_DRY_RUN = 1 << 25,
+	OPT_FORCE = 1 << 26,
+	OPT_ARM_KEEPALIVE = 1 << 27,
+	OPT_POLICY = 1 << 28,
 	OPT_WITHIN = 1 << 29,
 };
+
+/** How `heal` lets go of who waits. */
+enum heal_how { HEAL_DESTROY, HEAL_EOF, HEAL_ARM };
 
 struct command;
 
@@ -84,7 +94,12 @@ struct cli {
 	int family;	      /* AF_INET, AF_INET6, AF_UNSPEC for both */
 	const char *rules[CLI_MAX_RULES];
 	size_t n_rules;
-	const char *const *args; /* what is no option: PID or NAME */
+	const char *finding; /* a fingerprint or its beginning, or NULL */
+	enum heal_how how;
+	bool dry_run, force;
+	struct tcp_keepalive keepalive; /* HEAL_ARM */
+	struct policy policy;		/* OPT_POLICY */
+	const char *const *args;	/* what is no option: PID or NAME */
 	size_t n_args;
 };
 
@@ -135,6 +150,7 @@ int cmd_sockets(const struct cli *cli);
 int cmd_probe(const struct cli *cli);
 int cmd_lab(const struct cli *cli);
 int cmd_scenario(const struct cli *cli);
+int cmd_heal(const struct cli *cli);
 int cmd_doctor(const struct cli *cli);
 int cmd_version(const struct cli *cli);
 int cmd_help(const struct cli *cli);

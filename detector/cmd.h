@@ -6,6 +6,7 @@
 
 #include "detector/cli.h"
 #include "detector/report.h"
+#include "detector/rules.h"
 
 /**
  * The end of a command: say @err (taken over), flush the report, and turn both
@@ -16,6 +17,14 @@ int cmd_finish(struct error *err, int status);
 /** The probes that were asked for: none, unless by name. */
 struct survey_probing cmd_probing(const struct cli *cli);
 
+/** The rules of `check`: those built in and those of --rules. */
+struct error *check_rules(const struct cli *cli, struct rules **ret);
+/**
+ * The findings of `check` on @s. They point into @s and @rules. Their gaps are
+ * added to those of @s. Fails: ERROR_NOMEM.
+ */
+struct error *check_judge(const struct cli *cli, const struct rules *rules,
+			  struct survey *s, struct findings **ret);
 /** The exit status of `check` for one process. */
 int check_status(const struct survey *s, const struct findings *f);
 /**

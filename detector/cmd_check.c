@@ -12,7 +12,7 @@
 
 #define MIN_GROUP 100
 
-static struct error *load_rules(const struct cli *cli, struct rules **ret)
+struct error *check_rules(const struct cli *cli, struct rules **ret)
 {
 	struct error *err = rules_create(ret);
 
@@ -23,8 +23,8 @@ static struct error *load_rules(const struct cli *cli, struct rules **ret)
 	return err;
 }
 
-static struct error *judge(const struct cli *cli, const struct rules *rules,
-			   struct survey *s, struct findings **ret)
+struct error *check_judge(const struct cli *cli, const struct rules *rules,
+			  struct survey *s, struct findings **ret)
 {
 	const struct correlate_input in = {
 		.tasks = s->tasks,
@@ -97,7 +97,7 @@ static struct error *check_one(const struct cli *cli, const struct rules *rules,
 
 	struct error *err = survey_take(pid, &opt, &s);
 	if (!err)
-		err = judge(cli, rules, s, &f);
+		err = check_judge(cli, rules, s, &f);
 	if (err)
 		return err;
 	report(cli, s, f);
@@ -190,7 +190,7 @@ static struct error *run(const struct cli *cli, int *status_ret)
 
 	if (!arena)
 		return &error_nomem;
-	struct error *err = load_rules(cli, &rules);
+	struct error *err = check_rules(cli, &rules);
 	if (!err)
 		err = cli->all ? targets_all(arena, &targets)
 			       : targets_find(cli->args, cli->n_args, arena,

@@ -2,12 +2,19 @@
 
 /** `sockets`: every connection of a process, or of a recording. */
 
+#include <errno.h>
+
 #include "detector/cmd.h"
 #include "detector/target.h"
+#include "netwatch/options.h"
 
 static void report(const struct cli *cli, const struct survey *s)
 {
-	const struct report r = { .survey = s, .verbose = cli->verbose };
+	const struct report r = {
+		.survey = s,
+		.policy = cli->given & OPT_POLICY ? &cli->policy : NULL,
+		.verbose = cli->verbose,
+	};
 	struct text t;
 
 	if (cli->format == FORMAT_JSON) {
@@ -15,7 +22,46 @@ static void report(const struct cli *cli, const struct survey *s)
 		return;
 	}
 	text_init(&t, stdout, cli->color);
-	report_sockets_text(&t, &r);
+	if (r.policy)
+		report_policy_text(&t, &r);
+	else
+		report_sockets_text(&t, &r);
+}
+
+/* What kind of gap it is that the settings of @s are not known. */
+static enum gap_kind settings_gap(const struct tcp_socket *s)
+{
+	switch (s->options.error) {
+	case EBADF:
+	case ESTALE:
+	case ESRCH:
+		/* Through another fd the connection lives on. */
+		return s->second_state == TCP_SAMPLED ? GAP_INCONSISTENT
+						      : GAP_GONE;
+	case EPERM:
+	case EACCES:
+		return GAP_DENIED;
+	default:
+		return GAP_UNSUPPORTED;
+	}
+}
+
+/* What could not be judged is a gap; returns how many violate the policy. */
+static uint64_t judge_policy(const struct cli *cli, struct survey *s)
+{
+	if (!(cli->given & OPT_POLICY) || !s->sockets)
+		return 0;
+	for (size_t i = 0; i < s->sockets->n; i++) {
+		const struct tcp_socket *socket = &s->sockets->v[i];
+		int64_t ms;
+
+		if (policy_judge(&cli->policy, socket, &ms) == POLICY_UNKNOWN)
+			gaps_add(&s->gaps, settings_gap(socket), 1,
+				 "connections whose settings could not be "
+				 "read: %s",
+				 tcp_options_why(&socket->options));
+	}
+	return policy_count(&cli->policy, s->sockets).violations;
 }
 
 static struct error *run(const struct cli *cli, int *status_ret)
@@ -39,8 +85,11 @@ static struct error *run(const struct cli *cli, int *status_ret)
 		err = survey_take(pid, &opt, &s);
 	if (err)
 		return err;
+	uint64_t violations = judge_policy(cli, s);
 	report(cli, s);
-	if (s->sockets)
+	if (violations)
+		*status_ret = STATUS_FINDINGS;
+	else if (s->sockets)
 		*status_ret = gaps_matter(&s->gaps) ? STATUS_GAPS
 						    : STATUS_CLEAN;
 	return NULL;

@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "netwatch/heal.h"
 #include "netwatch/netns.h"
 #include "netwatch/netwatch.h"
 #include "netwatch/sockdiag.h"
@@ -118,7 +119,8 @@ static void check_capabilities(struct doctor *d)
 	check_cap(d, caps, CAP_SYS_PTRACE_BIT, "cap_sys_ptrace",
 		  "CAP_SYS_PTRACE", "reading processes of other users");
 	check_cap(d, caps, CAP_NET_ADMIN_BIT, "cap_net_admin", "CAP_NET_ADMIN",
-		  "asking a socket for its namespace, and NAT for its table");
+		  "asking a socket for its namespace, and NAT for its table; "
+		  "and heal, to end a connection");
 	check_cap(d, caps, CAP_SYS_ADMIN_BIT, "cap_sys_admin", "CAP_SYS_ADMIN",
 		  "looking for the peer in other network namespaces");
 }
@@ -196,6 +198,22 @@ static void check_sockdiag(struct doctor *d)
 	sockdiag_close(diag);
 }
 
+static void check_destroy(struct doctor *d)
+{
+	int rc = tcp_destroy_supported();
+
+	if (rc == 0)
+		doctor_add(
+			d, DOCTOR_OK, "sock_destroy", NULL,
+			"the kernel can end connections: heal --how destroy");
+	else
+		doctor_add(d, DOCTOR_NOTE, "sock_destroy",
+			   "heal --how eof, or a kernel with "
+			   "CONFIG_INET_DIAG_DESTROY",
+			   "the kernel cannot end connections for heal: %s",
+			   strerror(-rc));
+}
+
 static void check_conntrack(struct doctor *d)
 {
 	char line[64];
@@ -263,6 +281,7 @@ void doctor_system(struct doctor *d)
 	check_yama(d);
 	check_syscalls(d);
 	check_sockdiag(d);
+	check_destroy(d);
 	check_conntrack(d);
 	check_namespaces(d);
 }

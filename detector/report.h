@@ -11,6 +11,7 @@
 #include <jansson.h>
 
 #include "detector/finding.h"
+#include "detector/policy.h"
 #include "detector/survey.h"
 #include "detector/text.h"
 
@@ -19,6 +20,7 @@
 struct report {
 	const struct survey *survey;
 	const struct findings *findings; /* NULL: ps and sockets */
+	const struct policy *policy;	 /* sockets: to be judged, or NULL */
 	bool stacks;
 	bool verbose;
 };
@@ -37,6 +39,8 @@ void report_sum_text(struct text *t, const struct report_sum *sum);
 void report_ps_text(struct text *t, const struct report *r);
 void report_sockets_text(struct text *t, const struct report *r);
 void report_probe_text(struct text *t, const struct report *r);
+/** Instead of it, with a policy: those that violate it, and a sum. */
+void report_policy_text(struct text *t, const struct report *r);
 
 /* JSON: one document, one line feed at its end. */
 void report_check_json(FILE *out, const struct report *r);
@@ -77,6 +81,23 @@ const struct tcp_sample *report_sample(const struct tcp_socket *s);
 struct blocked_for report_interval(const struct report *r,
 				   const struct task *task,
 				   const struct tcp_socket *s);
+
+/* Pieces that the JSON writers share; each value is a new reference. */
+
+/** Foreign text; NULL gives null. */
+json_t *report_json_text(const char *s);
+json_t *report_json_frame(const struct frame *f);
+json_t *report_json_options(const struct tcp_options *o);
+json_t *report_json_socket(const struct tcp_socket *s, const struct verdict *v);
+/** What a policy says of one socket: "ok" and "detects_ms". */
+json_t *report_policy_answer_json(const struct policy *policy,
+				  const struct tcp_socket *s);
+/** And of all: "expression", "ok" and the counts. */
+json_t *report_policy_json(const struct policy *policy,
+			   const struct tcp_snapshot *sockets);
+/** A document: the frame that all have, and @key with @value (taken over). */
+void report_json_document(FILE *out, const struct survey *s, const char *key,
+			  json_t *value);
 
 /** Is the word singular? "" or "s". */
 #define PLURAL(n) ((n) == 1 ? "" : "s")

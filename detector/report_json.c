@@ -557,6 +557,10 @@ static json_t *socket_row_json(const struct report *r,
 		json_array_append_new(samples, sample_json(&socket->second));
 	json_object_set_new(o, "samples", samples);
 	report_probe_json(o, s, i);
+	if (r->policy)
+		json_object_set_new(
+			o, "policy",
+			report_policy_answer_json(r->policy, socket));
 	return o;
 }
 
@@ -565,6 +569,9 @@ void report_sockets_json(FILE *out, const struct report *r)
 	const struct tcp_snapshot *snap = r->survey->sockets;
 	struct waiters *waiters = waiters_create(r->survey);
 	struct frame_writer w = begin(out, r->survey);
+
+	if (r->policy && snap)
+		put(&w, "policy", report_policy_json(r->policy, snap));
 	struct frame_writer sockets = open_frame(&w, "sockets", '[');
 
 	for (size_t i = 0; waiters && snap && i < snap->n; i++)
@@ -572,4 +579,33 @@ void report_sockets_json(FILE *out, const struct report *r)
 	close_frame(&sockets, ']');
 	end(&w, &r->survey->gaps);
 	waiters_destroy(waiters);
+}
+
+json_t *report_json_text(const char *s)
+{
+	return text(s);
+}
+
+json_t *report_json_frame(const struct frame *f)
+{
+	return frame_json(f);
+}
+
+json_t *report_json_options(const struct tcp_options *o)
+{
+	return options_json(o);
+}
+
+json_t *report_json_socket(const struct tcp_socket *s, const struct verdict *v)
+{
+	return socket_json(s, v);
+}
+
+void report_json_document(FILE *out, const struct survey *s, const char *key,
+			  json_t *value)
+{
+	struct frame_writer w = begin(out, s);
+
+	put(&w, key, value);
+	end(&w, &s->gaps);
 }

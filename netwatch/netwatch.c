@@ -77,6 +77,13 @@ struct space *netwatch_find_space(struct netwatch *nw, uint64_t inode)
 	return NULL;
 }
 
+int netwatch_netns_fd(struct netwatch *nw, uint64_t inode)
+{
+	const struct space *space = netwatch_find_space(nw, inode);
+
+	return space ? space->fd : -1;
+}
+
 static struct error *add_space(struct netwatch *nw, int fd, struct space **ret)
 {
 	if (nw->n_spaces == nw->cap_spaces) {

@@ -99,6 +99,11 @@ struct error *netwatch_probe(struct netwatch *nw, const struct process_fds *fds,
 			     struct tcp_socket **s, size_t n,
 			     const struct probe_options *opt,
 			     struct arena *arena, struct net_facts **facts);
+/**
+ * The namespace of that inode, if sockets of it were taken: an fd that lives as
+ * long as the handle; or -1.
+ */
+int netwatch_netns_fd(struct netwatch *nw, uint64_t inode);
 
 static inline void netwatch_closep(struct netwatch **nw)
 {

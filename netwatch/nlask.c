@@ -48,6 +48,17 @@ static int on_finish(struct nl_msg *msg, void *arg)
 	return NL_STOP;
 }
 
+/* All that a request with NLM_F_ACK gets when the kernel did as it was told. */
+static int on_ack(struct nl_msg *msg, void *arg)
+{
+	struct asking *a = arg;
+
+	if (nlmsg_hdr(msg)->nlmsg_seq != a->seq)
+		return NL_SKIP;
+	a->done = true;
+	return NL_STOP;
+}
+
 static int on_error(struct sockaddr_nl *nla, struct nlmsgerr *err, void *arg)
 {
 	struct asking *a = arg;
@@ -71,6 +82,7 @@ static int receive(struct nl_sock *sk, struct asking *a)
 		return -ENOMEM;
 	nl_cb_set(cb, NL_CB_VALID, NL_CB_CUSTOM, on_valid, a);
 	nl_cb_set(cb, NL_CB_FINISH, NL_CB_CUSTOM, on_finish, a);
+	nl_cb_set(cb, NL_CB_ACK, NL_CB_CUSTOM, on_ack, a);
 	nl_cb_err(cb, NL_CB_CUSTOM, on_error, a);
 	int err = 0;
 	for (int i = 0; !a->done && err >= 0 && i < MAX_STALE; i++)

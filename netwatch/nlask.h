@@ -4,8 +4,9 @@
 
 /**
  * Ask the kernel one question over a libnl socket and hear the whole answer:
- * one message, or a dump. Reads the payload of NLMSG_DONE, where the kernel
- * puts the error of a dump and which libnl ignores.
+ * one message, a dump, or the acknowledgement of a request with NLM_F_ACK.
+ * Reads the payload of NLMSG_DONE, where the kernel puts the error of a dump
+ * and which libnl ignores.
  */
 
 #include <netlink/msg.h>

@@ -50,20 +50,6 @@ static bool is_same_socket(int dup, const struct socket_ref *ref, bool is_mptcp)
 	return cookie == ref->cookie;
 }
 
-int socket_ref_dup(const struct process *p, const struct socket_ref *ref)
-{
-	AUTO_CLOSE int dup = process_dup_fd(p, ref->fd);
-	uint32_t protocol;
-
-	if (dup < 0)
-		return dup;
-	// what is no socket at all is another file now
-	if (get_u32(dup, SOL_SOCKET, SO_PROTOCOL, &protocol) < 0 ||
-	    !is_same_socket(dup, ref, protocol == IPPROTO_MPTCP))
-		return -ESTALE;
-	return TAKE_FD(dup);
-}
-
 static int read_settings(int dup, const struct tcp_socket *s,
 			 struct tcp_options *ret)
 {
@@ -224,6 +210,46 @@ static void probe_tcp(int dup, struct socket_probe *ret)
 		ret->netns_error = errno;
 	else
 		ret->netns = netns_inode(ret->netns_fd);
+}
+
+/* Returns: a duplicate of @ref->fd that certainly is @ref, or -errno. */
+static int dup_ref(const struct process *p, const struct socket_ref *ref,
+		   bool *is_mptcp)
+{
+	AUTO_CLOSE int dup = process_dup_fd(p, ref->fd);
+	struct stat st;
+
+	if (dup < 0)
+		return dup;
+	if (fstat(dup, &st) < 0)
+		return -errno;
+	if (!S_ISSOCK(st.st_mode))
+		return -ENOTSOCK;
+	*is_mptcp = false;
+	if (probe_kind(dup, is_mptcp) != SOCKET_TCP)
+		return -EPROTOTYPE;
+	if (!is_same_socket(dup, ref, *is_mptcp))
+		return -ESTALE;
+	return TAKE_FD(dup);
+}
+
+int socket_ref_dup(const struct process *p, const struct socket_ref *ref)
+{
+	bool is_mptcp;
+	int dup = dup_ref(p, ref, &is_mptcp);
+
+	// what is no TCP socket at all is another file now
+	return dup == -ENOTSOCK || dup == -EPROTOTYPE ? -ESTALE : dup;
+}
+
+int tcp_dup(const struct process *p, int fd, const struct tcp_socket *s,
+	    bool *is_mptcp)
+{
+	const struct socket_ref ref = { .fd = fd,
+					.inode = s->inode,
+					.cookie = s->cookie };
+
+	return dup_ref(p, &ref, is_mptcp);
 }
 
 int socket_probe(const struct process *p, int fd, struct socket_probe *ret)

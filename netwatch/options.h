@@ -44,6 +44,15 @@ struct socket_ref {
 int socket_ref_dup(const struct process *p, const struct socket_ref *ref)
 	__attribute__((warn_unused_result));
 
+/**
+ * A duplicate of the target's @fd that certainly is @s, by the same comparison.
+ * It is a reference: close it at once, never hold it across a wait.
+ *
+ * Returns: a close-on-exec fd, or -errno: as tcp_options_read(), -ENOTSOCK,
+ * -EPROTOTYPE (a socket, and not TCP).
+ */
+int tcp_dup(const struct process *p, int fd, const struct tcp_socket *s,
+	    bool *is_mptcp) __attribute__((warn_unused_result));
 /** Why they are not known, for a person; NULL when they are. */
 const char *tcp_options_why(const struct tcp_options *o);
 

@@ -7,7 +7,7 @@
 #include "base/log.h"
 #include "detector/cli.h"
 
-#define MAX_ARGS 8
+#define MAX_ARGS 16
 
 /* cli_parse() reorders argv: give it an array of its own. */
 static struct error *parse(const char *line, struct cli *cli)
@@ -72,6 +72,26 @@ static void test_values_are_taken_with_their_units(void **state)
 	assert_string_equal(cli.rules[1], "b");
 }
 
+static void test_heal_takes_one_thing_to_do(void **state)
+{
+	struct cli cli;
+
+	(void)state;
+	assert_ok(parse("stranded heal api --fd 0", &cli));
+	assert_int_equal(cli.fd, 0);
+	assert_int_equal(cli.how, HEAL_DESTROY);
+	assert_false(cli.dry_run || cli.force);
+	assert_ok(parse("stranded heal api --finding ab -n --how eof", &cli));
+	assert_int_equal(cli.fd, -1);
+	assert_string_equal(cli.finding, "ab");
+	assert_int_equal(cli.how, HEAL_EOF);
+	assert_true(cli.dry_run);
+	assert_ok(parse("stranded heal api --fd 7 --arm-keepalive 15s,16s,9",
+			&cli));
+	assert_int_equal(cli.how, HEAL_ARM);
+	assert_int_equal(cli.keepalive.intvl_s, 16);
+}
+
 static const struct {
 	const char *line, *error;
 } wrong[] = {
@@ -111,6 +131,19 @@ static const struct {
 	{ "stranded check --rst-shield 1", "say --probe, too" },
 	{ "stranded check --probe --quick 1", "exclude each other" },
 	{ "stranded check --probe --net-from a 1", "exclude each other" },
+	{ "stranded heal", "which process?" },
+	{ "stranded heal 1", "which connection? give --fd N" },
+	{ "stranded heal 1 --fd 3 --finding a", "exclude each other" },
+	{ "stranded heal 1 --fd -3", "'-3' is no file descriptor" },
+	{ "stranded heal 1 --fd 3x", "'3x' is no file descriptor" },
+	{ "stranded heal 1 --fd 2147483648",
+	  "'2147483648' is no file descriptor" },
+	{ "stranded heal 1 --fd 3 --how kill", "unknown way to heal 'kill'" },
+	{ "stranded heal 1 --fd 3 --how eof --arm-keepalive 1s,1s,1",
+	  "--how and --arm-keepalive exclude each other" },
+	{ "stranded heal 1 --fd 3 --arm-keepalive 1,1,1", "is no keepalive" },
+	{ "stranded check 1 --force", "'check' takes no option '--force'" },
+	{ "stranded sockets 1 --policy keepalive<60s", "is no policy" },
 };
 
 static const struct {
@@ -251,6 +284,9 @@ static void test_exit_status_of_nobody_is_2_and_says_why(void **state)
 	(void)state;
 	assert_int_equal(status_of("stranded 2147483646"), STATUS_NOTHING);
 	assert_non_null(strstr(logged, "2147483646"));
+	assert_int_equal(status_of("stranded heal 2147483646 --fd 3"),
+			 STATUS_NOTHING);
+	assert_non_null(strstr(logged, "2147483646"));
 	assert_int_equal(status_of("stranded no-such-name-here"),
 			 STATUS_NOTHING);
 	assert_non_null(strstr(logged, "no process is named"));
@@ -372,6 +408,7 @@ int main(void)
 		cmocka_unit_test(test_options_may_stand_before_the_command),
 		cmocka_unit_test(test_a_process_may_bear_the_name_of_a_command),
 		cmocka_unit_test(test_values_are_taken_with_their_units),
+		cmocka_unit_test(test_heal_takes_one_thing_to_do),
 		cmocka_unit_test(test_wrong_usage_names_what_is_wrong),
 		cmocka_unit_test(test_remote_addresses),
 		cmocka_unit_test(test_probe_is_asked_for_by_name),

@@ -1,0 +1,3 @@
+module stranded.test/redis
+
+go 1.17
