@@ -92,9 +92,11 @@ json_t *report_json_socket(const struct tcp_socket *s, const struct verdict *v);
 /** What a policy says of one socket: "ok" and "detects_ms". */
 json_t *report_policy_answer_json(const struct policy *policy,
 				  const struct tcp_socket *s);
-/** And of all: "expression", "ok" and the counts. */
-json_t *report_policy_json(const struct policy *policy,
-			   const struct tcp_snapshot *sockets);
+/**
+ * And of all: "expression", the counts, and "ok", which is true only when all
+ * was seen.
+ */
+json_t *report_policy_json(const struct policy *policy, const struct survey *s);
 /** A document: the frame that all have, and @key with @value (taken over). */
 void report_json_document(FILE *out, const struct survey *s, const char *key,
 			  json_t *value);

@@ -571,7 +571,7 @@ void report_sockets_json(FILE *out, const struct report *r)
 	struct frame_writer w = begin(out, r->survey);
 
 	if (r->policy && snap)
-		put(&w, "policy", report_policy_json(r->policy, snap));
+		put(&w, "policy", report_policy_json(r->policy, r->survey));
 	struct frame_writer sockets = open_frame(&w, "sockets", '[');
 
 	for (size_t i = 0; waiters && snap && i < snap->n; i++)

@@ -116,7 +116,7 @@ void report_policy_text(struct text *t, const struct report *r)
 	size_t n = s->sockets ? s->sockets->n : 0;
 	AUTO_FREE size_t *sockets = calloc(n + 1, sizeof(*sockets));
 	struct rows rows = { r, waiters_create(s), sockets, 0 };
-	char what[160];
+	char what[64];
 
 	if (!rows.waiters || !sockets) {
 		waiters_destroy(rows.waiters);
@@ -127,8 +127,8 @@ void report_policy_text(struct text *t, const struct report *r)
 	const struct policy_count c =
 		s->sockets ? policy_count(r->policy, s->sockets)
 			   : (struct policy_count){ 0 };
-	snprintf(what, sizeof(what), "%" PRIu64 " connection%s, policy %s",
-		 c.checked, PLURAL(c.checked), r->policy->text);
+	snprintf(what, sizeof(what), "%" PRIu64 " connection%s", c.checked,
+		 PLURAL(c.checked));
 	report_head(t, r, what);
 	fputc('\n', t->out);
 	const struct table table = {
@@ -142,11 +142,13 @@ void report_policy_text(struct text *t, const struct report *r)
 		table_print(t, &table);
 		fputc('\n', t->out);
 	}
-	text_wrapf(t, "",
-		   "%" PRIu64 " of %" PRIu64 " connection%s would not notice a "
-		   "dead peer in time while %s.",
-		   c.violations, c.checked, PLURAL(c.checked),
-		   subject_text(r->policy));
+	if (s->sockets)
+		text_wrapf(t, "",
+			   "%" PRIu64 " of %" PRIu64
+			   " connection%s would not notice a "
+			   "dead peer in time while %s (%s).",
+			   c.violations, c.checked, PLURAL(c.checked),
+			   subject_text(r->policy), r->policy->text);
 	report_gaps(t, "", &s->gaps);
 	waiters_destroy(rows.waiters);
 }
@@ -165,14 +167,13 @@ json_t *report_policy_answer_json(const struct policy *policy,
 			 ms == POLICY_NEVER ? json_null() : json_integer(ms));
 }
 
-json_t *report_policy_json(const struct policy *policy,
-			   const struct tcp_snapshot *sockets)
+json_t *report_policy_json(const struct policy *policy, const struct survey *s)
 {
-	struct policy_count c = policy_count(policy, sockets);
+	struct policy_count c = policy_count(policy, s->sockets);
+	bool ok = !c.violations && !c.unknown && !gaps_matter(&s->gaps);
 
-	return json_pack("{s:s, s:b, s:I, s:I, s:I}", "expression",
-			 policy->text, "ok", !c.violations && !c.unknown,
-			 "checked", (json_int_t)c.checked, "violations",
-			 (json_int_t)c.violations, "unknown",
-			 (json_int_t)c.unknown);
+	return json_pack(
+		"{s:s, s:b, s:I, s:I, s:I}", "expression", policy->text, "ok",
+		(int)ok, "checked", (json_int_t)c.checked, "violations",
+		(json_int_t)c.violations, "unknown", (json_int_t)c.unknown);
 }

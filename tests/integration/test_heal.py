@@ -363,7 +363,8 @@ def test_armed_keepalive_lets_the_kernel_end_a_dead_connection(pair):
     pair.a.cut("10.78.0.2")
     begin = time.monotonic()
     assert "connection timed out" in read_error(pair.client, 10)
-    assert 4 < time.monotonic() - begin < 8
+    # 5 s from the last segment, and that was a moment ago.
+    assert 2 < time.monotonic() - begin < 7
 
 
 def test_arming_says_that_a_user_timeout_ends_it_sooner(pair):

@@ -229,7 +229,7 @@ static void test_the_kernel_ends_them_when_we_say(void **state UNUSED)
 			      (int)times[i].cnt, (int)times[i].user_timeout_ms,
 			      (int)times[i].ms, (int)took[i]);
 		/* The timer wheel is coarse, and never early. */
-		assert_in_range(took[i], times[i].ms - 50, times[i].ms + 700);
+		assert_in_range(took[i], times[i].ms - 50, times[i].ms + 900);
 		lab_close(&c[i]);
 	}
 }
