@@ -22,7 +22,7 @@ struct parcel {
 	char text[2000];
 };
 
-void lab_error_send(int fd, struct error *err, const struct lab_answer *answer)
+bool lab_error_send(int fd, struct error *err, const struct lab_answer *answer)
 {
 	struct parcel p = { .failed = err != NULL };
 
@@ -33,8 +33,7 @@ void lab_error_send(int fd, struct error *err, const struct lab_answer *answer)
 	}
 	if (answer)
 		p.answer = *answer;
-	if (write(fd, &p, sizeof(p)) < 0)
-		return; // nobody hears it: the reader sees the end of file
+	return write(fd, &p, sizeof(p)) == (ssize_t)sizeof(p);
 }
 
 bool lab_error_receive(int fd, struct lab_answer *answer, struct error **ret)

@@ -21,6 +21,7 @@
 #include <sched.h>
 #include <signal.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/pidfd.h>
 #include <sys/prctl.h>
 #include <sys/signalfd.h>
@@ -462,7 +463,12 @@ static void run_keeper(struct lab_state *st, bool owned)
 	if (!err && write(FD_GO, "", 1) != 1)
 		err = error_new(ERROR_OS, "the warden of the lab was killed");
 	bool failed = err != NULL;
-	lab_error_send(FD_READY, err, NULL);
+	// who asked for the lab may have been killed: then nobody wants it
+	if (!lab_error_send(FD_READY, err, NULL))
+		failed = true;
+	// the lock is one, however many fds there are: who built it lets go
+	if (!failed)
+		flock(FD_DIR, LOCK_UN);
 	close(FD_READY);
 	close(FD_GO);
 	// killed hosts are not waited for
@@ -470,6 +476,9 @@ static void run_keeper(struct lab_state *st, bool owned)
 	if (!failed)
 		keep(owned);
 	clear_up(&pins);
+	struct pollfd warden = { .fd = FD_WATCH, .events = POLLIN };
+	if (poll(&warden, 1, 0) > 0)
+		lab_dir_remove(st->name); // what the warden would have done
 	_exit(0);
 }
 

@@ -2,7 +2,6 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <string.h>
-#include <sys/file.h>
 #include <sys/pidfd.h>
 #include <sys/random.h>
 #include <sys/socket.h>
@@ -76,8 +75,6 @@ struct error *lab_up(const struct lab_options *opt, struct lab **ret)
 		free(lab);
 		return err;
 	}
-	// the warden and the keeper share the lock: it would not go by a close
-	flock(dirfd, LOCK_UN);
 	*ret = lab;
 	return NULL;
 }

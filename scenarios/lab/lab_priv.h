@@ -221,10 +221,11 @@ struct error *lab_start(struct lab_state *st, const struct lab_spawn *what,
 			pid_t *ret);
 /**
  * An error, or NULL, through a pipe: one write, one read. Receiving gives
- * false when all writers ended without a word.
+ * false when all writers ended without a word, sending when nobody hears it.
+ * Sending takes @err. SIGPIPE must be ignored.
  */
 bool lab_error_receive(int fd, struct lab_answer *answer, struct error **ret);
-void lab_error_send(int fd, struct error *err, const struct lab_answer *answer);
+bool lab_error_send(int fd, struct error *err, const struct lab_answer *answer);
 /** Open the network namespace of @host; checked. */
 struct error *lab_host_netns(const struct lab_host *host, int *fd_ret);
 /** execvpe(3) with /usr/sbin and /sbin searched too. Returns errno. */

@@ -153,16 +153,18 @@ static bool take_hosts(const json_t *doc, struct lab_state *ret)
 {
 	const json_t *v = json_object_get(doc, "hosts");
 
+	// all of the topology, in its order
 	ret->n_hosts = json_array_size(v);
-	if (ret->n_hosts > LAB_MAX_HOSTS)
-		return false;
 	for (size_t i = 0; i < ret->n_hosts; i++) {
 		struct lab_host *h = &ret->hosts[i];
 
-		if (!take_host(json_array_get(v, i), h) ||
-		    !lab_plan_has(ret->plan, h->name))
+		if (!ret->plan->hosts[i] ||
+		    !take_host(json_array_get(v, i), h) ||
+		    strcmp(ret->plan->hosts[i], h->name) != 0)
 			return false;
 	}
+	if (ret->plan->hosts[ret->n_hosts])
+		return false;
 	return take_host(json_object_get(doc, "spare"), &ret->spare);
 }
 
@@ -246,7 +248,8 @@ static struct error *base_dir(char path[PATH_SIZE])
 	const char *run = getenv("XDG_RUNTIME_DIR");
 	struct error *err;
 
-	if (geteuid() == 0)
+	// root of a user namespace may write there as little as anybody
+	if (geteuid() == 0 && access("/run", W_OK) == 0)
 		snprintf(path, PATH_SIZE - 64, "/run/stranded");
 	else if (run && run[0] == '/' && strlen(run) < PATH_SIZE - 64 &&
 		 access(run, W_OK) == 0)
