@@ -186,7 +186,7 @@ static struct error *enter_host(struct lab_state *st, const char *host)
 /* The state may have changed: b may be another by now. */
 static struct error *read_anew(struct lab *lab)
 {
-	AUTO_CLOSE int fd = -1;
+	AUTO_LAB_DIR int fd = -1;
 	struct error *err = lab_dir_lock(lab->state.name, &fd);
 
 	return err ? err : lab_state_read(fd, lab->state.name, &lab->state);

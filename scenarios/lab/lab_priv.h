@@ -143,6 +143,9 @@ bool lab_state_unpack(const json_t *doc, struct lab_state *ret);
 struct error *lab_dir_reserve(const char *name, int *dirfd_ret);
 /** Open and lock it. Fails: ERROR_GONE (no such lab), ERROR_OS (is busy). */
 struct error *lab_dir_lock(const char *name, int *dirfd_ret);
+/** Let go of the lock, also where a child of another thread has a copy. */
+void lab_dir_unlock(int *dirfd);
+#define AUTO_LAB_DIR __attribute__((cleanup(lab_dir_unlock)))
 /** Remove it and all that we put in it. */
 void lab_dir_remove(const char *name);
 /**

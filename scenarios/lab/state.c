@@ -314,7 +314,7 @@ struct error *lab_dir_lock(const char *name, int *dirfd_ret)
 
 	if (err)
 		return err;
-	AUTO_CLOSE int fd = open_dir(path);
+	AUTO_LAB_DIR int fd = open_dir(path);
 	if (fd < 0 && errno == ENOENT)
 		return error_new(ERROR_GONE, "no lab '%s' is up", name);
 	if (fd < 0)
@@ -332,6 +332,14 @@ struct error *lab_dir_lock(const char *name, int *dirfd_ret)
 				 name);
 	*dirfd_ret = TAKE_FD(fd);
 	return NULL;
+}
+
+void lab_dir_unlock(int *dirfd)
+{
+	if (*dirfd < 0)
+		return;
+	flock(*dirfd, LOCK_UN);
+	close(*dirfd);
 }
 
 void lab_dir_remove(const char *name)
@@ -357,7 +365,7 @@ void lab_dir_remove(const char *name)
 /* Somebody has that name. Returns NULL when that was a leftover, now gone. */
 static struct error *evict(const char *name)
 {
-	AUTO_CLOSE int fd = -1;
+	AUTO_LAB_DIR int fd = -1;
 	struct lab_state st;
 	struct error *err = lab_dir_lock(name, &fd);
 
@@ -384,7 +392,7 @@ struct error *lab_dir_reserve(const char *name, int *dirfd_ret)
 			return error_os(errno, "cannot make '%s'", path);
 		if (taken && (err = evict(name)))
 			return err;
-		AUTO_CLOSE int fd = open_dir(path);
+		AUTO_LAB_DIR int fd = open_dir(path);
 		if (fd < 0)
 			continue;
 		if (flock(fd, LOCK_EX | LOCK_NB) == 0 && is_at(fd, path) &&
@@ -434,6 +442,19 @@ static json_t *load(int dirfd, const char *name, struct error **err_ret)
 	return doc;
 }
 
+/* A command may have been killed between the deed and writing it down. */
+static void see_dead_hosts(struct lab_state *st)
+{
+	for (size_t i = 0; i < st->n_hosts; i++) {
+		struct lab_host *h = &st->hosts[i];
+
+		if (lab_process_alive(&h->holder))
+			continue;
+		h->holder = (struct lab_process){ 0 };
+		h->netns = 0;
+	}
+}
+
 bool lab_state_peek(int dirfd, struct lab_state *ret)
 {
 	AUTO_ERROR struct error *err = NULL;
@@ -463,8 +484,10 @@ struct error *lab_state_read(int dirfd, const char *name, struct lab_state *ret)
 				 "removed; processes of it may be left",
 				 name);
 	}
-	if (lab_process_alive(&ret->keeper))
+	if (lab_process_alive(&ret->keeper)) {
+		see_dead_hosts(ret);
 		return NULL;
+	}
 	sweep_leftovers(ret);
 	lab_dir_remove(name);
 	return error_new(ERROR_GONE, "the keeper of lab '%s' was killed", name);

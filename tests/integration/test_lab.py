@@ -633,6 +633,29 @@ def test_a_fault_that_is_killed_can_be_repeated(world):
         assert w.works(20), w.client.said
 
 
+@pytest.mark.parametrize("fault", ["peer-machine-gone", "peer-rebooted",
+                                   "long-delay", "peer-link-cut"])
+def test_a_fault_that_is_killed_halfway_can_be_repeated(make, fault):
+    chance = random.Random(fault)
+    for _ in range(max(KILLS // 4, 3)):
+        the_lab = make("routed")
+        the_lab.start("b", "sleep", "1000")
+        inodes = the_lab.netns()
+        child = subprocess.Popen([tool.binary(), "lab", "fault", "--name",
+                                  the_lab.name, fault])
+        time.sleep(chance.random() * 0.05)
+        child.kill()
+        child.wait()
+        done = the_lab.run("fault", fault)
+        assert done.status == 0 or "is on already" in done.err or \
+            "is gone" in done.err or "rebooted once" in done.err, done
+        ping = the_lab.sh("a", "ping", "-c1", "-W1", "10.90.2.2").status
+        assert (ping == 0) == (fault in ("peer-rebooted", "long-delay")) or \
+            (fault == "long-delay"), done
+        assert the_lab.down().status == 0
+        assert inhabitants(inodes) == []
+
+
 def test_a_state_file_is_not_trusted(make):
     the_lab = make("pair")
     path = "/run/stranded/lab/%s/state.json" % the_lab.name
@@ -676,7 +699,9 @@ def test_without_root(make):
     begin = time.monotonic()
     assert w.client.talk(w.conns[4], 10)
     assert time.monotonic() - begin > 0.4
+    w.lab.heal("long-delay")
     new = w.new(6)
+    assert w.client.talk(new)
     w.lab.fault("peer-half-closed")
     assert w.client.ask("recv %s 5" % new) == "eof"
     w.lab.fault("peer-rebooted")
