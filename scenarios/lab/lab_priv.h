@@ -8,6 +8,7 @@
  *	topology.c  which hosts and cables there are: tables
  *	state.c     what is kept in files: reading, writing, locking
  *	keeper.c    the processes that a lab consists of
+ *	userns.c    without root
  *	sweep.c     the processes that live in its namespaces
  *	inside.c    running something of ours inside a lab
  *	net.c       links, addresses, routes, sysctls
@@ -202,6 +203,14 @@ void lab_sweep_init(struct lab_sweep *sweep, const struct lab_state *st,
 struct error *lab_keeper_start(struct lab_state *st, int dirfd, int owner_fd);
 /** End it, by asking the keeper or by force. */
 void lab_keeper_end(const struct lab_state *st);
+
+/* userns.c */
+
+/**
+ * Have what a lab takes, if need be in a new user namespace. Only with one
+ * thread. Fails: ERROR_DENIED, which names the setting that forbids it.
+ */
+struct error *lab_become_admin(void);
 
 /* inside.c */
 

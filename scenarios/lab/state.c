@@ -172,6 +172,8 @@ static bool take_fault(const json_t *doc, struct lab_fault_state *ret)
 {
 	return take_text(doc, "name", ret->name, sizeof(ret->name)) &&
 	       take_text(doc, "arg", ret->arg, sizeof(ret->arg)) &&
+	       lab_name_ok(ret->name) &&
+	       (!ret->arg[0] || lab_name_ok(ret->arg)) &&
 	       take_process(doc, "helper", &ret->helper) &&
 	       take_number(doc, "until", INT64_MAX, &ret->until_ms);
 }

@@ -216,6 +216,15 @@ def test_every_fault_is_listed():
         assert name in text
 
 
+def test_a_program_that_is_missing_is_named_and_nothing_is_left():
+    name = "missing-%d" % os.getpid()
+    done = lab("up", "proxy", "--name", name, env={"PATH": "/nowhere"})
+    assert done.status == tool.NOTHING, done
+    assert "needs the program socat" in done.err
+    assert not processes(name)
+    assert lab("status", "--name", name).status == tool.NOTHING
+
+
 # cables and machines
 
 @pytest.mark.parametrize("topology", TOPOLOGIES)
