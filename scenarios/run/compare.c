@@ -171,13 +171,14 @@ static const struct seen_finding *finding_on(const struct truth_conn *t,
 	return NULL;
 }
 
-/* Is @function one whole line of @functions? */
+/* Is @function one whole line of @functions? No function always is. */
 static bool names(const char *functions, const char *function)
 {
 	size_t len = strlen(function);
+	const char *p = len ? strstr(functions, function) : NULL;
 
-	for (const char *p = functions; (p = strstr(p, function)); p += len)
-		if (p[-1] == '\n' && p[len] == '\n')
+	for (; p; p = strstr(p + 1, function))
+		if (p > functions && p[-1] == '\n' && p[len] == '\n')
 			return true;
 	return !len;
 }

@@ -179,6 +179,26 @@ static void test_findings_are_compared_with_what_is_expected(void **state)
 	}
 }
 
+static void
+test_a_connection_that_nobody_waits_on_needs_no_function(void **state)
+{
+	const char *local = conns[0].local, *remote = conns[0].remote;
+	struct seen_finding f = {
+		"half-closed-held", "likely", &local, &remote, 1, "\n"
+	};
+	struct seen seen = { .findings = &f, .n_findings = 1 };
+	struct scenario s = { .finding = f.kind, .grade = f.grade };
+	struct truth_conn nobody = { false, TARGET, "", "none" };
+	struct truth t = { .v = &nobody, .n = 1 };
+	struct result r = { 0 };
+
+	(void)state;
+	compare_findings(&s, &t, &seen, &r);
+	assert_outcome(&r, OUTCOME_RIGHT, "");
+	compare_findings(&s, &truth, &seen, &r);
+	assert_outcome(&r, OUTCOME_WRONG, "does not name main.waitReply");
+}
+
 static void test_a_finding_that_is_missing_is_wrong(void **state)
 {
 	struct seen seen = { 0 };
@@ -284,6 +304,8 @@ int main(void)
 			test_an_answer_that_comes_too_early_voids_the_scenario),
 		cmocka_unit_test(
 			test_findings_are_compared_with_what_is_expected),
+		cmocka_unit_test(
+			test_a_connection_that_nobody_waits_on_needs_no_function),
 		cmocka_unit_test(test_a_finding_that_is_missing_is_wrong),
 		cmocka_unit_test(test_the_worst_outcome_stays_with_its_reason),
 		cmocka_unit_test(test_truth_is_read),
