@@ -136,17 +136,19 @@ const struct command cli_commands[] = {
 	  COMMON | OPT_COLOR | OPT_FD | OPT_FORMAT | OPT_NET_RECORD |
 		  OPT_REMOTE | OPT_RST_SHIELD | OPT_WINDOW,
 	  FORMAT_BIT(FORMAT_TEXT) | FORMAT_BIT(FORMAT_JSON), 1, 1, cmd_probe },
-	{ "heal", "PID|NAME --fd N | --finding ID",
+	{ "heal", "PID|NAME --fd N | --remote ADDR | --finding ID",
 	  "let go of who waits on a connection that is proven dead",
 	  "Looks at the process as check does, says what it will do, does it, "
 	  "and looks whether the goroutines have moved on. Only a connection "
-	  "that is proven dead is touched, unless --force says otherwise. With "
+	  "that is proven dead is touched, or with --probe one whose peer does "
+	  "not answer, unless --force says otherwise. With "
 	  "--arm-keepalive nothing is ended: the kernel will find out by "
 	  "itself. Exit status: 0 all are free, 1 some still wait or a "
 	  "connection could not be healed, 2 refused or nothing to do.",
 	  COMMON | OPT_ARM_KEEPALIVE | OPT_COLOR | OPT_DRY_RUN | OPT_FD |
 		  OPT_FINDING | OPT_FORCE | OPT_FORMAT | OPT_HOW |
-		  OPT_MIN_BLOCKED | OPT_RULES,
+		  OPT_MIN_BLOCKED | OPT_PROBE | OPT_REMOTE | OPT_RST_SHIELD |
+		  OPT_RULES | OPT_WINDOW,
 	  FORMAT_BIT(FORMAT_TEXT) | FORMAT_BIT(FORMAT_JSON), 1, 1, cmd_heal },
 	{ "lab", "up|exec|fault|heal-fault|status|list|faults|down [ARG]...",
 	  "hosts as network namespaces, and every way a connection dies",
@@ -506,7 +508,7 @@ static struct error *parse_options(int argc, char **argv, struct cli *cli)
 /* A probe is asked for by name, and of a process that is there. */
 static struct error *check_probe(const struct cli *cli)
 {
-	if (cli->command->run == cmd_check && !cli->probe &&
+	if (cli->command->run != cmd_probe && !cli->probe &&
 	    (cli->given & (OPT_WINDOW | OPT_RST_SHIELD)))
 		return error_new(ERROR_USAGE,
 				 "--window and --rst-shield are for probes; "
@@ -528,14 +530,14 @@ static struct error *check_probe(const struct cli *cli)
 /* One connection or finding, and one thing to do with it. */
 static struct error *check_heal(struct cli *cli)
 {
-	if (!(cli->given & (OPT_FD | OPT_FINDING)))
+	if (!(cli->given & (OPT_FD | OPT_FINDING | OPT_REMOTE)))
 		return error_new(ERROR_USAGE,
-				 "which connection? give --fd N as stranded "
-				 "sockets shows it, or --finding ID as "
-				 "stranded --format json does");
-	if ((cli->given & OPT_FD) && (cli->given & OPT_FINDING))
+				 "which connection? give --fd N or --remote "
+				 "ADDR as stranded sockets shows them, or "
+				 "--finding ID as stranded --format json does");
+	if ((cli->given & OPT_FINDING) && (cli->given & (OPT_FD | OPT_REMOTE)))
 		return error_new(ERROR_USAGE,
-				 "--fd and --finding exclude each other");
+				 "--finding excludes --fd and --remote");
 	if (!(cli->given & OPT_ARM_KEEPALIVE))
 		return NULL;
 	if (cli->given & OPT_HOW)
@@ -585,7 +587,8 @@ static struct error *check_fit(struct cli *cli)
 				 "which process? usage: stranded %s %s; "
 				 "'stranded help' explains",
 				 c->name, c->args);
-	return c->run == cmd_heal ? check_heal(cli) : check_probe(cli);
+	struct error *err = check_probe(cli);
+	return err || c->run != cmd_heal ? err : check_heal(cli);
 }
 
 struct error *cli_parse(int argc, char **argv, struct cli *ret)

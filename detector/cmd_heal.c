@@ -48,7 +48,11 @@ static struct error *act(const struct cli *cli, const struct report *r,
 
 static struct error *run(const struct cli *cli, int *status_ret)
 {
-	const struct survey_options opt = { .stacks = true, .examine = true };
+	const struct survey_options opt = {
+		.stacks = true,
+		.examine = true,
+		.probing = cmd_probing(cli),
+	};
 	AUTO_ARENA struct arena *arena = arena_create();
 	AUTO_RULES struct rules *rules = NULL;
 	AUTO_SURVEY struct survey *s = NULL;

@@ -26,8 +26,9 @@ static enum heal_leave arm_allowed(const struct verdict *v, const char **why)
 }
 
 enum heal_leave heal_allowed(const struct verdict *v,
-			     const struct tcp_socket *s, enum heal_how how,
-			     const char **why)
+			     const struct tcp_socket *s,
+			     const struct probe_facts *probed,
+			     enum heal_how how, const char **why)
 {
 	if (v->kind == VERDICT_LISTENING || s->first.state == TCP_STATE_LISTEN)
 		return leave(HEAL_IMPOSSIBLE,
@@ -42,9 +43,14 @@ enum heal_leave heal_allowed(const struct verdict *v,
 	case VERDICT_UNREACHABLE:
 		if (v->certain)
 			return leave(HEAL_ALLOWED, "it is proven dead", why);
+		if (v->kind == VERDICT_UNREACHABLE && probed &&
+		    verdict_probe_failed(probed))
+			return leave(HEAL_ALLOWED,
+				     "it was probed, and nothing answered",
+				     why);
 		return leave(HEAL_UNPROVEN,
 			     "what is sent goes unanswered, which may be an "
-			     "outage that passes",
+			     "outage that passes; --probe asks the peer",
 			     why);
 	case VERDICT_ALIVE:
 		return leave(HEAL_ALIVE, "its peer is alive", why);
@@ -66,7 +72,8 @@ enum heal_leave heal_allowed(const struct verdict *v,
 			     why);
 	case VERDICT_SILENT:
 		return leave(HEAL_UNPROVEN,
-			     "it is silent: nothing tells alive from dead",
+			     "it is silent: nothing tells alive from dead; "
+			     "--probe asks the peer",
 			     why);
 	case VERDICT_CONNECTING:
 		return leave(HEAL_UNPROVEN,
@@ -100,7 +107,9 @@ static void add_item(struct planning *p, const struct tcp_socket *s,
 	item->socket = s;
 	item->verdict = v;
 	item->fd = fd >= 0 ? fd : waiters_fd(p->waiters, i);
-	item->leave = heal_allowed(v, s, h->how, &item->leave_why);
+	item->leave = heal_allowed(
+		v, s, p->survey->probes ? p->survey->probes[i].facts : NULL,
+		h->how, &item->leave_why);
 	p->item_of[i] = h->n;
 }
 
@@ -135,6 +144,24 @@ static struct error *pick_fd(struct planning *p, int fd)
 	add_item(p, socket, verdict_of(s, (size_t)(socket - s->sockets->v)),
 		 fd);
 	return NULL;
+}
+
+static struct error *pick_remote(struct planning *p,
+				 const struct endpoint *remote)
+{
+	const struct survey *s = p->survey;
+	char text[ENDPOINT_TEXT_MAX];
+
+	for (size_t i = 0; i < s->sockets->n; i++)
+		if (endpoint_meant(remote, &s->sockets->v[i].remote))
+			add_item(p, &s->sockets->v[i], verdict_of(s, i), -1);
+	if (p->heal->n)
+		return NULL;
+	endpoint_format_asked(remote, text);
+	return error_new(ERROR_GONE,
+			 "the process has no connection to %s; stranded "
+			 "sockets lists its connections",
+			 text);
 }
 
 /* The fingerprint that @id means; it may be that of several findings. */
@@ -295,8 +322,12 @@ static struct error *plan(struct planning *p, const struct cli *cli,
 	p->waiters = waiters_create(p->survey);
 	if (!h->v || !p->item_of || !p->waiters)
 		return &error_nomem;
-	err = findings ? pick_finding(p, findings, cli->finding)
-		       : pick_fd(p, cli->fd);
+	if (findings)
+		err = pick_finding(p, findings, cli->finding);
+	else if (cli->remote.family)
+		err = pick_remote(p, &cli->remote);
+	else
+		err = pick_fd(p, cli->fd);
 	if (err)
 		return err;
 	leave_alone(p);

@@ -25,16 +25,19 @@ enum heal_leave {
 /**
  * May a connection of that verdict be ended? The one place that decides. Pure.
  *
- * Ending is for proof only: half-open, or cut off at this end. All that merely
- * looks dead may be an outage that passes, and half-closed is how some
- * protocols say "that was the question". To arm keepalive kills nothing that
- * is alive, and needs a connection only.
+ * Ending is for proof, and for what our own probes went unanswered on long
+ * enough: half-open, cut off at this end, or probed. All else that merely looks
+ * dead may be an outage that passes, and half-closed is how some protocols say
+ * "that was the question". To arm keepalive kills nothing that is alive, and
+ * needs a connection only.
  *
+ * @param probed what came of --probe; NULL: not asked for.
  * @param why_ret the reason, a sentence without full stop; a static text.
  */
 enum heal_leave heal_allowed(const struct verdict *v,
-			     const struct tcp_socket *s, enum heal_how how,
-			     const char **why_ret);
+			     const struct tcp_socket *s,
+			     const struct probe_facts *probed,
+			     enum heal_how how, const char **why_ret);
 
 enum heal_result {
 	HEAL_PLANNED, /* not done (yet): it will or would be */

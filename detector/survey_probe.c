@@ -47,12 +47,7 @@ static bool is_named(const struct survey *s, const struct survey_probing *how,
 		return fd && fd->kind == PROCESS_FD_SOCKET &&
 		       fd->inode == socket->inode;
 	}
-	struct endpoint remote = endpoint_unmap(&socket->remote);
-
-	remote.scope = 0;
-	if (!how->remote.port)
-		remote.port = 0;
-	return endpoint_equal(&remote, &how->remote);
+	return endpoint_meant(&how->remote, &socket->remote);
 }
 
 static bool has_names(const struct survey_probing *how)
@@ -110,10 +105,7 @@ static struct error *nothing_named(const struct survey_probing *how)
 			"file descriptor %d is a listener: there is no "
 			"peer to ask",
 			how->fd);
-	if (how->remote.port)
-		endpoint_format(&how->remote, remote);
-	else
-		endpoint_format_addr(&how->remote, remote);
+	endpoint_format_asked(&how->remote, remote);
 	return error_new(ERROR_GONE,
 			 "the process has no connection to %s; 'stranded "
 			 "sockets' lists what it has",

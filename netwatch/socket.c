@@ -102,6 +102,25 @@ bool endpoint_parse(const char *text, struct endpoint *ret)
 	return true;
 }
 
+bool endpoint_meant(const struct endpoint *asked, const struct endpoint *e)
+{
+	struct endpoint u = endpoint_unmap(e);
+
+	u.scope = 0;
+	if (!asked->port)
+		u.port = 0;
+	return endpoint_equal(&u, asked);
+}
+
+void endpoint_format_asked(const struct endpoint *asked,
+			   char buf[ENDPOINT_TEXT_MAX])
+{
+	if (asked->port)
+		endpoint_format(asked, buf);
+	else
+		endpoint_format_addr(asked, buf);
+}
+
 void endpoint_format_addr(const struct endpoint *e, char buf[ENDPOINT_TEXT_MAX])
 {
 	struct endpoint u = endpoint_unmap(e);

@@ -64,6 +64,11 @@ void endpoint_format_addr(const struct endpoint *e,
  * nothing else; a v4-mapped address becomes AF_INET. Without a port it is 0.
  */
 bool endpoint_parse(const char *text, struct endpoint *ret);
+/** Is @e what @asked means: the same address, and its port unless that is 0? */
+bool endpoint_meant(const struct endpoint *asked, const struct endpoint *e);
+/** @asked as it was written: without its port when that is 0. */
+void endpoint_format_asked(const struct endpoint *asked,
+			   char buf[ENDPOINT_TEXT_MAX]);
 bool endpoint_equal(const struct endpoint *a, const struct endpoint *b);
 bool endpoint_is_v4mapped(const struct endpoint *e);
 bool endpoint_is_loopback(const struct endpoint *e);

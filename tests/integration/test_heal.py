@@ -235,6 +235,22 @@ def test_silent_connection_is_refused(pair):
     assert_untouched(pair)
 
 
+@pytest.mark.slow
+def test_connection_that_answers_no_probe_is_healed(pair):
+    """Nobody can look into the peer's namespace, so the peer is asked."""
+    blind = pair.a.prefix + without("sys_admin")
+    ask = ("--probe", "--window", "11s", "--remote", "10.78.0.2:7000")
+    result = heal(pair.client.pid, *ask, prefix=blind)
+    assert result.status == REFUSED, result
+    assert only(result)["verdict"] == "alive"
+    pair.a.cut("10.78.0.2")
+    result = heal(pair.client.pid, *ask, prefix=blind)
+    assert result.status == tool.CLEAN, result
+    assert only(result)["verdict"] == "unreachable"
+    assert only(result)["result"] == "healed"
+    assert "software caused connection abort" in read_error(pair.client)
+
+
 def test_half_closed_connection_is_refused(pair):
     """The peer said goodbye; the answer to it may still be written."""
     pair.server.close_conn(pair.far)

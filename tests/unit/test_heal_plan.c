@@ -42,12 +42,45 @@ static void test_only_what_is_proven_dead_may_be_ended(void **state UNUSED)
 					   .certain = verdicts[i].certain };
 		const char *why = NULL;
 
-		assert_int_equal(heal_allowed(&v, &s, HEAL_DESTROY, &why),
+		assert_int_equal(heal_allowed(&v, &s, NULL, HEAL_DESTROY, &why),
 				 verdicts[i].leave);
 		assert_non_null(why);
-		assert_int_equal(heal_allowed(&v, &s, HEAL_EOF, &why),
+		assert_int_equal(heal_allowed(&v, &s, NULL, HEAL_EOF, &why),
 				 verdicts[i].leave);
 	}
+}
+
+static void test_what_did_not_answer_a_probe_may_be_ended(void **state UNUSED)
+{
+	const struct tcp_socket s = { .first.state = TCP_STATE_ESTABLISHED };
+	const struct verdict v = { .kind = VERDICT_UNREACHABLE };
+	const struct verdict alive = { .kind = VERDICT_ALIVE };
+	const struct probe_facts silence = {
+		.method = PROBE_BY_WINDOW,
+		.result = PROBE_SILENCE,
+		.sent = 3,
+		.waited_ms = 15000,
+		.window_ms = 15000,
+	};
+	struct probe_facts p = silence;
+	const char *why;
+
+	assert_int_equal(heal_allowed(&v, &s, &p, HEAL_DESTROY, &why),
+			 HEAL_ALLOWED);
+	assert_non_null(strstr(why, "probed"));
+	assert_int_equal(heal_allowed(&alive, &s, &p, HEAL_DESTROY, &why),
+			 HEAL_ALIVE);
+	p.sent = 2;
+	assert_int_equal(heal_allowed(&v, &s, &p, HEAL_DESTROY, &why),
+			 HEAL_UNPROVEN);
+	p = silence;
+	p.waited_ms = 5000;
+	assert_int_equal(heal_allowed(&v, &s, &p, HEAL_DESTROY, &why),
+			 HEAL_UNPROVEN);
+	p = silence;
+	p.result = PROBE_REFUSED;
+	assert_int_equal(heal_allowed(&v, &s, &p, HEAL_DESTROY, &why),
+			 HEAL_UNPROVEN);
 }
 
 static void test_keepalive_may_be_armed_on_any_connection(void **state UNUSED)
@@ -61,14 +94,16 @@ static void test_keepalive_may_be_armed_on_any_connection(void **state UNUSED)
 		bool may = v.kind != VERDICT_LISTENING &&
 			   v.kind != VERDICT_CONNECTING;
 
-		assert_int_equal(heal_allowed(&v, &s, HEAL_ARM, &why),
+		assert_int_equal(heal_allowed(&v, &s, NULL, HEAL_ARM, &why),
 				 may ? HEAL_ALLOWED : HEAL_IMPOSSIBLE);
 	}
 	v.kind = VERDICT_UNKNOWN;
 	s.first.state = TCP_STATE_CLOSE;
-	assert_int_equal(heal_allowed(&v, &s, HEAL_ARM, &why), HEAL_IMPOSSIBLE);
+	assert_int_equal(heal_allowed(&v, &s, NULL, HEAL_ARM, &why),
+			 HEAL_IMPOSSIBLE);
 	s.first.state = TCP_STATE_LISTEN;
-	assert_int_equal(heal_allowed(&v, &s, HEAL_ARM, &why), HEAL_IMPOSSIBLE);
+	assert_int_equal(heal_allowed(&v, &s, NULL, HEAL_ARM, &why),
+			 HEAL_IMPOSSIBLE);
 }
 
 static struct process process = { .pid = 4242, .exe = (char *)"/usr/bin/api" };
@@ -406,6 +441,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_only_what_is_proven_dead_may_be_ended),
+		cmocka_unit_test(test_what_did_not_answer_a_probe_may_be_ended),
 		cmocka_unit_test(test_keepalive_may_be_armed_on_any_connection),
 		cmocka_unit_test(test_of_a_finding_the_unproven_are_left_alone),
 		cmocka_unit_test(test_force_takes_all_of_a_finding),
