@@ -122,6 +122,8 @@ static struct error *look_at_shields(struct run *r, bool now)
 /* The @k-th probe of all that are still open. */
 static void fire_all(struct run *r, size_t k)
 {
+	bool armed = false;
+
 	for (size_t i = 0; i < r->n; i++) {
 		struct shot *shot = &r->shots[i];
 
@@ -134,7 +136,10 @@ static void fire_all(struct run *r, size_t k)
 			shot_baseline(shot);
 		if (!shot->done)
 			shot_fire(r->world->p, shot);
+		armed |= shot->armed;
 	}
+	if (armed && k == 0)
+		guard_armed(r->guard);
 }
 
 static void look_all(struct run *r)

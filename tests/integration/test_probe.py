@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """`probe` and `check --probe`: what a packet tells of an idle connection."""
 import re
+import sys
+import threading
 
 import pytest
 
@@ -179,3 +181,41 @@ def test_recording_holds_the_probe(apart, tmp_path):
     s = connections(again)[near["remote"]]
     assert s["verdict"] == "half-open", again
     assert len(again.json["sockets"]) == len(result.json["sockets"])
+
+
+@pytest.mark.slow
+def test_short_outage_is_no_alarm(apart):
+    """Two probes are lost, the third arrives."""
+    a, _, client, server = apart
+    near, _ = connect(client, server, 7000)
+    client.read(near)
+    a.cut("10.78.0.2")
+    timer = threading.Timer(5.0, a.mend, ["10.78.0.2"])
+    timer.start()
+    try:
+        result = probe(client.pid, "--fd", near["fd"])
+    finally:
+        timer.join()
+    s = connections(result)[near["remote"]]
+    assert result.status == tool.CLEAN, result
+    assert s["verdict"] == "alive", result
+    assert s["probe"]["sent"] == 3 and s["probe"]["answered_ms"] >= 4500
+
+
+@pytest.mark.slow
+def test_full_queue_on_the_way_is_no_alarm(apart):
+    """128 kbit/s, and 96 kB before us: the answer takes longer than any
+    time-out that the kernel has estimated."""
+    a, _, client, server = apart
+    near, _ = connect(client, server, 7000)
+    client.read(near)
+    a.run("tc", "qdisc", "add", "dev", "eth0", "root", "tbf", "rate",
+          "128kbit", "burst", "4kb", "limit", "110kb")
+    a.run(sys.executable, "-c", "import socket; s = socket.socket("
+          "socket.AF_INET, socket.SOCK_DGRAM)\n"
+          "for i in range(96): s.sendto(bytes(1000), ('10.78.0.2', 9))")
+    result = probe(client.pid, "--fd", near["fd"])
+    s = connections(result)[near["remote"]]
+    assert result.status == tool.CLEAN, result
+    assert s["verdict"] == "alive", result
+    assert s["probe"]["answered_ms"] > 2500, result
