@@ -1,8 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """`probe` and `check --probe`: what a packet tells of an idle connection."""
+import os
+import random
 import re
+import subprocess
 import sys
 import threading
+import time
 
 import pytest
 
@@ -219,3 +223,33 @@ def test_full_queue_on_the_way_is_no_alarm(apart):
     assert result.status == tool.CLEAN, result
     assert s["verdict"] == "alive", result
     assert s["probe"]["answered_ms"] > 2500, result
+
+
+@pytest.mark.slow
+def test_killed_while_probing_leaves_nothing(apart):
+    """SIGKILL around the moment when the shield goes up and probes leave;
+    200 times with STRANDED_TEST_LONG=1."""
+    a, b, client, server = apart
+    near, _ = connect(client, server, 7000)
+    client.read(near)
+    world.power_cut(b, "10.78.0.1", server, back=False)
+    before = tool.stranded("sockets", "--format", "json", client.pid).json
+    count = 200 if os.environ.get("STRANDED_TEST_LONG") == "1" else 10
+    for _ in range(count):
+        child = subprocess.Popen(
+            [tool.binary(), "probe", "--rst-shield", "--fd",
+             str(near["fd"]), str(client.pid)],
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        time.sleep(0.95 + random.random() * 0.3)
+        child.kill()
+        child.wait()
+        # the guardian must not hold our end of the report's pipe open
+        assert child.stdout.read() is not None
+        child.stdout.close()
+        assert tool.wait_until(lambda: "stranded" not in
+                               a.run("nft", "list", "tables"))
+    time.sleep(0.5)     # nor does any come late
+    assert "stranded" not in a.run("nft", "list", "tables")
+    after = tool.stranded("sockets", "--format", "json", client.pid).json
+    assert [s["options"] for s in before["sockets"]] == \
+        [s["options"] for s in after["sockets"]]
