@@ -88,7 +88,8 @@ def test_rebooted_peer_under_the_shield(apart):
     # without the shield the reset goes through
     result = probe(client.pid, "--fd", near["fd"])
     s = connections(result)[near["remote"]]
-    assert s["probe"]["result"] in ("rst", "gone"), result
+    assert s["probe"]["result"] == "rst", result
+    assert s["probe"]["shielded"] is False
     assert tool.wait_until(lambda: not a.sockets("state", "established"))
 
 
