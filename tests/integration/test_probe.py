@@ -156,6 +156,11 @@ def test_no_nft_no_shield_no_probe(apart):
                    prefix=("setpriv", "--bounding-set", "-net_admin"))
     assert result.status == tool.NOTHING, result
     assert "CAP_NET_ADMIN" in result.err
+    result = probe(client.pid, "--rst-shield", prefix=(
+        "unshare", "-m", "sh", "-c",
+        'mount --bind /dev/null "$(command -v nft)" && exec "$@"', "sh"))
+    assert result.status == tool.NOTHING, result
+    assert "install nftables" in result.err
     assert a.sockets("state", "established"), "it was probed all the same"
 
 
