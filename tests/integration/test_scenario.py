@@ -198,6 +198,20 @@ def test_nothing_is_left_when_it_is_killed(sig):
         assert tool.wait_until(lambda: not leftovers(), timeout=20), leftovers()
 
 
+def test_without_root():
+    nobody = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]
+    if subprocess.run(nobody + ["unshare", "-Urn", "true"]).returncode != 0:
+        pytest.skip("needs user namespaces for everyone")
+    result = tool.stranded(
+        "scenario", "run", "peer-rebooted-shield", "nat-flush",
+        "same-host-alive", "--format", "json", prefix=nobody,
+        env={"STRANDED_TEST_STRICT": "0"})
+    outcomes = [s["outcome"] for s in result.json["scenarios"]]
+    assert outcomes == ["right"] * 4 + ["not-run"] * 2, result
+    assert result.json["scenarios"][-1]["why"] == "needs root"
+    assert result.status == tool.GAPS
+
+
 # --- programs of the user's ---
 
 def user(command, *args, name="peer-machine-gone", within="8s"):
