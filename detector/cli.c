@@ -119,15 +119,13 @@ const struct command cli_commands[] = {
 	  COMMON | OPT_COLOR | OPT_FD | OPT_FORMAT | OPT_NET_RECORD |
 		  OPT_REMOTE | OPT_RST_SHIELD | OPT_WINDOW,
 	  FORMAT_BIT(FORMAT_TEXT) | FORMAT_BIT(FORMAT_JSON), 1, 1, cmd_probe },
-	{ "lab",
-	  "up TOPOLOGY | exec HOST -- CMD... | fault NAME [ARG] | heal-fault "
-	  "NAME | status | list | faults | down",
+	{ "lab", "up|exec|fault|heal-fault|status|list|faults|down [ARG]...",
 	  "hosts as network namespaces, and every way a connection dies",
-	  "Builds hosts a, b, c and what lies between them (pair, lan, routed, "
-	  "nat, proxy), runs programs there, and breaks the path between a and "
-	  "b, or b itself; c stays healthy. 'lab faults' lists topologies and "
-	  "faults. Nothing is left after 'down', also when all of it was "
-	  "killed. Needs root, or user namespaces.",
+	  "'up TOPOLOGY' (pair, lan, routed, nat, proxy) builds hosts a, b, c "
+	  "and what lies between them, 'exec HOST -- CMD' runs a program "
+	  "there, 'fault NAME' breaks the path between a and b, or b itself; c "
+	  "stays healthy. 'faults' lists what can be built and broken. Nothing "
+	  "is left after 'down'. Needs root, or user namespaces.",
 	  COMMON | OPT_COLOR | OPT_FORMAT | OPT_NAME | OPT_OWNER,
 	  FORMAT_BIT(FORMAT_TEXT) | FORMAT_BIT(FORMAT_JSON), 0, SIZE_MAX,
 	  cmd_lab },

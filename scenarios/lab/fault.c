@@ -328,7 +328,7 @@ struct error *lab_fault(struct lab *lab, const char *name,
 			const char *const *args, size_t n_args)
 {
 	const struct lab_fault_row *row;
-	AUTO_CLOSE int dirfd = -1;
+	AUTO_LAB_DIR int dirfd = -1;
 	struct lab_state *st = &lab->state;
 	struct lab_answer answer = { 0 };
 	struct error *err = lock_state(lab, name, &row, &dirfd);
@@ -367,7 +367,7 @@ static void end_helper(const struct lab_process *helper)
 struct error *lab_heal_fault(struct lab *lab, const char *name)
 {
 	const struct lab_fault_row *row;
-	AUTO_CLOSE int dirfd = -1;
+	AUTO_LAB_DIR int dirfd = -1;
 	struct lab_state *st = &lab->state;
 	struct lab_answer answer = { 0 };
 	struct error *err = lock_state(lab, name, &row, &dirfd);

@@ -114,13 +114,9 @@ static void run_filler(struct filler *f, int ready)
 	if (failed)
 		_exit(1);
 	// nothing of whoever asked for the fault, such as its standard output
-	int fds[] = { f->sock, f->keeper };
-	for (int i = 0; i < 3; i++)
-		close(i);
-	for (int fd = 3; fd < 1024; fd++) {
-		if (fd != fds[0] && fd != fds[1])
-			close(fd);
-	}
+	f->sock = dup3(f->sock, 0, O_CLOEXEC);
+	f->keeper = dup3(f->keeper, 1, O_CLOEXEC);
+	close_range(2, ~0u, 0);
 	keep_full(f);
 	_exit(0);
 }

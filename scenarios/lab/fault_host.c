@@ -99,6 +99,24 @@ static void aim(struct lab_breaking *b, struct lab_sweep *s, int signal)
 	s->spare[s->n_spare++] = h->holder.pid;
 }
 
+/*
+ * The cable, out of b's hands. It may be in limbo already, when a command was
+ * killed after that.
+ */
+static struct error *unplug(const struct here *b, int limbo)
+{
+	struct error *err = lab_net_updown(b->fd, b->end.device, false);
+	struct error *elsewhere;
+
+	if (!err)
+		return lab_net_move(b->fd, b->end.device, limbo);
+	elsewhere = lab_net_updown(limbo, b->end.device, false);
+	if (!elsewhere)
+		error_free(err);
+	error_free(elsewhere);
+	return elsewhere ? err : NULL;
+}
+
 /* Power off: first the cable, so that no program can say goodbye. */
 static struct error *power_off(struct lab_breaking *b, int limbo)
 {
@@ -108,13 +126,11 @@ static struct error *power_off(struct lab_breaking *b, int limbo)
 	struct error *err = go(b, "b", "a", &end);
 
 	if (!err)
-		err = lab_net_updown(end.fd, end.end.device, false);
+		err = unplug(&end, limbo);
 	// so that no orphan waits for answers in a namespace that should go
 	if (!err)
 		err = lab_net_sysctl(end.fd, "net/ipv4/tcp_orphan_retries",
 				     "1");
-	if (!err)
-		err = lab_net_move(end.fd, end.end.device, limbo);
 	if (err)
 		return err;
 	b->answer->b_gone = true;

@@ -22,7 +22,7 @@ struct parcel {
 	char text[2000];
 };
 
-void lab_error_send(int fd, struct error *err, const struct lab_answer *answer)
+bool lab_error_send(int fd, struct error *err, const struct lab_answer *answer)
 {
 	struct parcel p = { .failed = err != NULL };
 
@@ -33,8 +33,7 @@ void lab_error_send(int fd, struct error *err, const struct lab_answer *answer)
 	}
 	if (answer)
 		p.answer = *answer;
-	if (write(fd, &p, sizeof(p)) < 0)
-		return; // nobody hears it: the reader sees the end of file
+	return write(fd, &p, sizeof(p)) == (ssize_t)sizeof(p);
 }
 
 bool lab_error_receive(int fd, struct lab_answer *answer, struct error **ret)
@@ -187,7 +186,7 @@ static struct error *enter_host(struct lab_state *st, const char *host)
 /* The state may have changed: b may be another by now. */
 static struct error *read_anew(struct lab *lab)
 {
-	AUTO_CLOSE int fd = -1;
+	AUTO_LAB_DIR int fd = -1;
 	struct error *err = lab_dir_lock(lab->state.name, &fd);
 
 	return err ? err : lab_state_read(fd, lab->state.name, &lab->state);

@@ -16,16 +16,15 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/capability.h>
 #include <poll.h>
 #include <sched.h>
 #include <signal.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/pidfd.h>
 #include <sys/prctl.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
-#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -199,74 +198,6 @@ static struct error *start_hosts(struct lab_state *st)
 	return err;
 }
 
-/* Without root: a user namespace in which we are it. */
-
-static bool is_admin(void)
-{
-	struct __user_cap_header_struct head = {
-		.version = _LINUX_CAPABILITY_VERSION_3,
-	};
-	struct __user_cap_data_struct data[2] = { 0 };
-	uint32_t need = 1u << CAP_SYS_ADMIN | 1u << CAP_NET_ADMIN;
-
-	return syscall(SYS_capget, &head, data) == 0 &&
-	       (data[0].effective & need) == need;
-}
-
-static struct error *no_user_ns(int errnum)
-{
-	static const char *const keys[] = {
-		"kernel/unprivileged_userns_clone",
-		"kernel/apparmor_restrict_unprivileged_userns",
-		"user/max_user_namespaces",
-	};
-	static const int bad[] = { 0, 1, 0 };
-
-	for (size_t i = 0; i < sizeof(keys) / sizeof(keys[0]); i++) {
-		char path[100];
-		int value = -1;
-
-		snprintf(path, sizeof(path), "/proc/sys/%s", keys[i]);
-		AUTO_FCLOSE FILE *f = fopen(path, "re");
-		if (f && fscanf(f, "%d", &value) == 1 && value == bad[i])
-			return error_new(ERROR_DENIED,
-					 "a lab needs root, or user namespaces "
-					 "for everyone, which %s = %d turns "
-					 "off; run as root",
-					 path, value);
-	}
-	return error_new(ERROR_DENIED,
-			 "a lab needs root, or user namespaces for everyone, "
-			 "which this machine refuses (%s; see "
-			 "user.max_user_namespaces); run as root",
-			 strerrordesc_np(errnum));
-}
-
-static bool put(const char *path, const char *text)
-{
-	AUTO_CLOSE int fd = open(path, O_WRONLY | O_CLOEXEC);
-
-	return fd >= 0 &&
-	       write(fd, text, strlen(text)) == (ssize_t)strlen(text);
-}
-
-static struct error *become_admin(void)
-{
-	char uid[32], gid[32];
-
-	if (is_admin())
-		return NULL;
-	snprintf(uid, sizeof(uid), "0 %u 1", (unsigned)geteuid());
-	snprintf(gid, sizeof(gid), "0 %u 1", (unsigned)getegid());
-	if (unshare(CLONE_NEWUSER))
-		return no_user_ns(errno);
-	// user_namespaces(7): groups can be mapped once setgroups is off
-	if (!put("/proc/self/setgroups", "deny") ||
-	    !put("/proc/self/gid_map", gid) || !put("/proc/self/uid_map", uid))
-		return no_user_ns(errno);
-	return is_admin() ? NULL : no_user_ns(EPERM);
-}
-
 /* Building. */
 
 static struct error *netns_of(struct lab_state *st, const char *host, int *ret)
@@ -405,7 +336,7 @@ static struct error *set_up_role(struct lab_state *st)
 
 static struct error *build(struct lab_state *st)
 {
-	struct error *err = become_admin();
+	struct error *err = lab_become_admin();
 
 	if (!err)
 		err = start_hosts(st);
@@ -462,7 +393,12 @@ static void run_keeper(struct lab_state *st, bool owned)
 	if (!err && write(FD_GO, "", 1) != 1)
 		err = error_new(ERROR_OS, "the warden of the lab was killed");
 	bool failed = err != NULL;
-	lab_error_send(FD_READY, err, NULL);
+	// who asked for the lab may have been killed: then nobody wants it
+	if (!lab_error_send(FD_READY, err, NULL))
+		failed = true;
+	// the lock is one, however many fds there are: who built it lets go
+	if (!failed)
+		flock(FD_DIR, LOCK_UN);
 	close(FD_READY);
 	close(FD_GO);
 	// killed hosts are not waited for
@@ -470,6 +406,9 @@ static void run_keeper(struct lab_state *st, bool owned)
 	if (!failed)
 		keep(owned);
 	clear_up(&pins);
+	struct pollfd warden = { .fd = FD_WATCH, .events = POLLIN };
+	if (poll(&warden, 1, 0) > 0)
+		lab_dir_remove(st->name); // what the warden would have done
 	_exit(0);
 }
 

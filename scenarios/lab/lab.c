@@ -2,7 +2,6 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <string.h>
-#include <sys/file.h>
 #include <sys/pidfd.h>
 #include <sys/random.h>
 #include <sys/socket.h>
@@ -59,7 +58,7 @@ static struct error *open_owner(pid_t owner, int *ret)
 struct error *lab_up(const struct lab_options *opt, struct lab **ret)
 {
 	AUTO_CLOSE int owner = -1;
-	AUTO_CLOSE int dirfd = -1;
+	AUTO_LAB_DIR int dirfd = -1;
 	struct lab *lab = calloc(1, sizeof(*lab));
 
 	if (!lab)
@@ -76,8 +75,6 @@ struct error *lab_up(const struct lab_options *opt, struct lab **ret)
 		free(lab);
 		return err;
 	}
-	// the warden and the keeper share the lock: it would not go by a close
-	flock(dirfd, LOCK_UN);
 	*ret = lab;
 	return NULL;
 }
@@ -117,7 +114,7 @@ static struct error *resolve(const char *name, char buf[LAB_NAME_MAX])
 
 static struct error *read_state(const char *name, struct lab_state *ret)
 {
-	AUTO_CLOSE int dirfd = -1;
+	AUTO_LAB_DIR int dirfd = -1;
 	struct error *err = lab_dir_lock(name, &dirfd);
 
 	return err ? err : lab_state_read(dirfd, name, ret);

@@ -8,6 +8,7 @@
  *	topology.c  which hosts and cables there are: tables
  *	state.c     what is kept in files: reading, writing, locking
  *	keeper.c    the processes that a lab consists of
+ *	userns.c    without root
  *	sweep.c     the processes that live in its namespaces
  *	inside.c    running something of ours inside a lab
  *	net.c       links, addresses, routes, sysctls
@@ -143,6 +144,9 @@ bool lab_state_unpack(const json_t *doc, struct lab_state *ret);
 struct error *lab_dir_reserve(const char *name, int *dirfd_ret);
 /** Open and lock it. Fails: ERROR_GONE (no such lab), ERROR_OS (is busy). */
 struct error *lab_dir_lock(const char *name, int *dirfd_ret);
+/** Let go of the lock, also where a child of another thread has a copy. */
+void lab_dir_unlock(int *dirfd);
+#define AUTO_LAB_DIR __attribute__((cleanup(lab_dir_unlock)))
 /** Remove it and all that we put in it. */
 void lab_dir_remove(const char *name);
 /**
@@ -200,6 +204,14 @@ struct error *lab_keeper_start(struct lab_state *st, int dirfd, int owner_fd);
 /** End it, by asking the keeper or by force. */
 void lab_keeper_end(const struct lab_state *st);
 
+/* userns.c */
+
+/**
+ * Have what a lab takes, if need be in a new user namespace. Only with one
+ * thread. Fails: ERROR_DENIED, which names the setting that forbids it.
+ */
+struct error *lab_become_admin(void);
+
 /* inside.c */
 
 /** What a piece of work in a lab may say besides its error. */
@@ -221,10 +233,11 @@ struct error *lab_start(struct lab_state *st, const struct lab_spawn *what,
 			pid_t *ret);
 /**
  * An error, or NULL, through a pipe: one write, one read. Receiving gives
- * false when all writers ended without a word.
+ * false when all writers ended without a word, sending when nobody hears it.
+ * Sending takes @err. SIGPIPE must be ignored.
  */
 bool lab_error_receive(int fd, struct lab_answer *answer, struct error **ret);
-void lab_error_send(int fd, struct error *err, const struct lab_answer *answer);
+bool lab_error_send(int fd, struct error *err, const struct lab_answer *answer);
 /** Open the network namespace of @host; checked. */
 struct error *lab_host_netns(const struct lab_host *host, int *fd_ret);
 /** execvpe(3) with /usr/sbin and /sbin searched too. Returns errno. */

@@ -153,16 +153,18 @@ static bool take_hosts(const json_t *doc, struct lab_state *ret)
 {
 	const json_t *v = json_object_get(doc, "hosts");
 
+	// all of the topology, in its order
 	ret->n_hosts = json_array_size(v);
-	if (ret->n_hosts > LAB_MAX_HOSTS)
-		return false;
 	for (size_t i = 0; i < ret->n_hosts; i++) {
 		struct lab_host *h = &ret->hosts[i];
 
-		if (!take_host(json_array_get(v, i), h) ||
-		    !lab_plan_has(ret->plan, h->name))
+		if (!ret->plan->hosts[i] ||
+		    !take_host(json_array_get(v, i), h) ||
+		    strcmp(ret->plan->hosts[i], h->name) != 0)
 			return false;
 	}
+	if (ret->plan->hosts[ret->n_hosts])
+		return false;
 	return take_host(json_object_get(doc, "spare"), &ret->spare);
 }
 
@@ -170,6 +172,8 @@ static bool take_fault(const json_t *doc, struct lab_fault_state *ret)
 {
 	return take_text(doc, "name", ret->name, sizeof(ret->name)) &&
 	       take_text(doc, "arg", ret->arg, sizeof(ret->arg)) &&
+	       lab_name_ok(ret->name) &&
+	       (!ret->arg[0] || lab_name_ok(ret->arg)) &&
 	       take_process(doc, "helper", &ret->helper) &&
 	       take_number(doc, "until", INT64_MAX, &ret->until_ms);
 }
@@ -246,7 +250,8 @@ static struct error *base_dir(char path[PATH_SIZE])
 	const char *run = getenv("XDG_RUNTIME_DIR");
 	struct error *err;
 
-	if (geteuid() == 0)
+	// root of a user namespace may write there as little as anybody
+	if (geteuid() == 0 && access("/run", W_OK) == 0)
 		snprintf(path, PATH_SIZE - 64, "/run/stranded");
 	else if (run && run[0] == '/' && strlen(run) < PATH_SIZE - 64 &&
 		 access(run, W_OK) == 0)
@@ -311,7 +316,7 @@ struct error *lab_dir_lock(const char *name, int *dirfd_ret)
 
 	if (err)
 		return err;
-	AUTO_CLOSE int fd = open_dir(path);
+	AUTO_LAB_DIR int fd = open_dir(path);
 	if (fd < 0 && errno == ENOENT)
 		return error_new(ERROR_GONE, "no lab '%s' is up", name);
 	if (fd < 0)
@@ -329,6 +334,14 @@ struct error *lab_dir_lock(const char *name, int *dirfd_ret)
 				 name);
 	*dirfd_ret = TAKE_FD(fd);
 	return NULL;
+}
+
+void lab_dir_unlock(int *dirfd)
+{
+	if (*dirfd < 0)
+		return;
+	flock(*dirfd, LOCK_UN);
+	close(*dirfd);
 }
 
 void lab_dir_remove(const char *name)
@@ -354,7 +367,7 @@ void lab_dir_remove(const char *name)
 /* Somebody has that name. Returns NULL when that was a leftover, now gone. */
 static struct error *evict(const char *name)
 {
-	AUTO_CLOSE int fd = -1;
+	AUTO_LAB_DIR int fd = -1;
 	struct lab_state st;
 	struct error *err = lab_dir_lock(name, &fd);
 
@@ -381,7 +394,7 @@ struct error *lab_dir_reserve(const char *name, int *dirfd_ret)
 			return error_os(errno, "cannot make '%s'", path);
 		if (taken && (err = evict(name)))
 			return err;
-		AUTO_CLOSE int fd = open_dir(path);
+		AUTO_LAB_DIR int fd = open_dir(path);
 		if (fd < 0)
 			continue;
 		if (flock(fd, LOCK_EX | LOCK_NB) == 0 && is_at(fd, path) &&
@@ -431,6 +444,19 @@ static json_t *load(int dirfd, const char *name, struct error **err_ret)
 	return doc;
 }
 
+/* A command may have been killed between the deed and writing it down. */
+static void see_dead_hosts(struct lab_state *st)
+{
+	for (size_t i = 0; i < st->n_hosts; i++) {
+		struct lab_host *h = &st->hosts[i];
+
+		if (lab_process_alive(&h->holder))
+			continue;
+		h->holder = (struct lab_process){ 0 };
+		h->netns = 0;
+	}
+}
+
 bool lab_state_peek(int dirfd, struct lab_state *ret)
 {
 	AUTO_ERROR struct error *err = NULL;
@@ -460,8 +486,10 @@ struct error *lab_state_read(int dirfd, const char *name, struct lab_state *ret)
 				 "removed; processes of it may be left",
 				 name);
 	}
-	if (lab_process_alive(&ret->keeper))
+	if (lab_process_alive(&ret->keeper)) {
+		see_dead_hosts(ret);
 		return NULL;
+	}
 	sweep_leftovers(ret);
 	lab_dir_remove(name);
 	return error_new(ERROR_GONE, "the keeper of lab '%s' was killed", name);

@@ -3,7 +3,6 @@
 import itertools
 import json
 import os
-import re
 import sys
 
 import tool
@@ -187,15 +186,17 @@ def inhabitants(inodes):
 
 
 def processes(name):
-    """Pids and names of living processes that a lab of that name consists of."""
-    ret = []
+    """{role: pid} of what holds the lab; all began as `lab up --name NAME`."""
+    ret = {}
     for pid in filter(str.isdigit, os.listdir("/proc")):
         try:
-            with open("/proc/%s/stat" % pid) as f:
-                comm, state = re.match(r"\d+ \((.*)\) (.)",
-                                       f.read(), re.S).groups()
+            with open("/proc/%s/cmdline" % pid, "rb") as f:
+                words = f.read().split(b"\0")
+            with open("/proc/%s/comm" % pid) as f:
+                comm = f.read().strip()
         except OSError:
             continue
-        if comm.startswith("lab-" + name[:6]) and state not in "ZX":
-            ret.append((int(pid), comm))
+        # a zombie has no command line
+        if name.encode() in words and comm.startswith("lab-"):
+            ret[comm.rsplit("-", 1)[1]] = int(pid)
     return ret

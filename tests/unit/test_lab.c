@@ -80,6 +80,31 @@ static void test_every_fault_has_a_row_and_fits_its_buffers(void **state)
 	assert_true(i <= LAB_MAX_FAULTS);
 }
 
+static void test_every_fault_and_topology_is_in_the_man_page(void **state)
+{
+	static char man[32768];
+	AUTO_FCLOSE FILE *f = fopen("detector/stranded-lab.1", "re");
+	size_t len = 0;
+	char want[64];
+
+	(void)state;
+	assert_non_null(f);
+	// the page writes - as \-
+	for (int c; (c = fgetc(f)) != EOF && len < sizeof(man) - 1;)
+		if (c != '\\')
+			man[len++] = (char)c;
+	for (const struct lab_fault *l = lab_faults; l->name; l++) {
+		snprintf(want, sizeof(want), "\n.B %s", l->name);
+		if (!strstr(man, want))
+			fail_msg("'%s' is not in the page", l->name);
+	}
+	for (const struct lab_topology *t = lab_topologies; t->name; t++) {
+		snprintf(want, sizeof(want), "\n.B %s\n", t->name);
+		if (!strstr(man, want))
+			fail_msg("'%s' is not in the page", t->name);
+	}
+}
+
 static struct lab_state some_state(void)
 {
 	struct lab_state st = {
@@ -90,8 +115,11 @@ static struct lab_state some_state(void)
 		.warden = { 4710, 17 },
 		.owner = 5,
 		.since_ms = 12345,
-		.hosts = { { "a", { 7, 8 }, 4026532000u } },
-		.n_hosts = 1,
+		.hosts = { { "a", { 7, 8 }, 4026532000u },
+			   { "b", { 0, 0 }, 0 },
+			   { "c", { 11, 8 }, 4026532002u },
+			   { "s", { 12, 8 }, 4026532003u } },
+		.n_hosts = 4,
 		.spare = { "limbo", { 9, 10 }, 4026532001u },
 		.faults = { { "outage", "5", { 0, 0 }, 99 } },
 		.n_faults = 1,
@@ -127,6 +155,8 @@ static void test_a_state_that_makes_no_sense_is_refused(void **state)
 		"{\"keeper\":[]}",
 		"{\"owner\":1.5}",
 		"{\"since\":-1}",
+		"{\"hosts\":5}",
+		"{\"hosts\":[]}",
 		"{\"hosts\":[{},{},{},{},{},{},{},{},{}]}",
 		"{\"hosts\":[{\"name\":\"z\",\"holder\":{\"pid\":7,\"start\":8},"
 		"\"netns\":3}]}",
@@ -340,6 +370,8 @@ int main(void)
 		cmocka_unit_test(test_the_router_knows_which_side_is_which),
 		cmocka_unit_test(
 			test_every_fault_has_a_row_and_fits_its_buffers),
+		cmocka_unit_test(
+			test_every_fault_and_topology_is_in_the_man_page),
 		cmocka_unit_test(test_a_state_survives_being_written_and_read),
 		cmocka_unit_test(test_a_state_that_makes_no_sense_is_refused),
 		cmocka_unit_test(test_a_spawned_program_is_a_child_in_the_host),
