@@ -27,7 +27,7 @@ int check_join_status(int all, int one);
 /**
  * The exit status of `probe`: findings when a connection that was looked at is
  * dead or unreachable, gaps when it could not be told of one, nothing when
- * there was none.
+ * they could not be listed.
  */
 int probe_status(const struct survey *s);
 

@@ -62,8 +62,10 @@ int probe_status(const struct survey *s)
 		if (one >= 0)
 			all = all < 0 ? one : check_join_status(all, one);
 	}
-	if (all < 0)
+	if (!s->probes)
 		return STATUS_NOTHING;
+	if (all < 0)
+		all = STATUS_CLEAN; // it has no connections
 	return all == STATUS_CLEAN && gaps_matter(&s->gaps) ? STATUS_GAPS : all;
 }
 

@@ -16,6 +16,7 @@
 #include "netwatch/netns.h"
 #include "netwatch/netwatch.h"
 #include "netwatch/sockdiag.h"
+#include "netwatch/shield.h"
 #include "runtime-hooks/runtime.h"
 
 /* include/uapi/linux/capability.h */
@@ -118,7 +119,8 @@ static void check_capabilities(struct doctor *d)
 	check_cap(d, caps, CAP_SYS_PTRACE_BIT, "cap_sys_ptrace",
 		  "CAP_SYS_PTRACE", "reading processes of other users");
 	check_cap(d, caps, CAP_NET_ADMIN_BIT, "cap_net_admin", "CAP_NET_ADMIN",
-		  "asking a socket for its namespace, and NAT for its table");
+		  "asking a socket for its namespace, and NAT for its table; "
+		  "and, when asked for, window probes and the RST shield");
 	check_cap(d, caps, CAP_SYS_ADMIN_BIT, "cap_sys_admin", "CAP_SYS_ADMIN",
 		  "looking for the peer in other network namespaces");
 }
@@ -212,6 +214,17 @@ static void check_conntrack(struct doctor *d)
 			   "through");
 }
 
+static void check_nft(struct doctor *d)
+{
+	if (shield_has_nft())
+		doctor_add(d, DOCTOR_OK, "nft", NULL,
+			   "nft is there: probe --rst-shield can keep a reset "
+			   "from the program");
+	else
+		doctor_add(d, DOCTOR_NOTE, "nft", "install nftables",
+			   "no nft: probe --rst-shield cannot be had");
+}
+
 static bool may_trace_all(void)
 {
 	char line[64];
@@ -264,6 +277,7 @@ void doctor_system(struct doctor *d)
 	check_syscalls(d);
 	check_sockdiag(d);
 	check_conntrack(d);
+	check_nft(d);
 	check_namespaces(d);
 }
 

@@ -106,11 +106,14 @@ static void put_probes(struct text *t, const struct survey_probe_of *probe)
 
 	for (uint32_t i = 0; i < f->sent && i < PROBE_MAX; i++) {
 		char at[CLOCK_TEXT_MAX], answer[128];
+		char first[CLOCK_TEXT_MAX + 32];
 
 		clock_time(f->at_wall_ms[i], at);
 		answer_text(f, i, answer, sizeof(answer));
-		fprintf(t->out, "  %-6s  %s UTC  %s: %s\n", i ? "" : "probe",
-			at, probe_method_name(f->method), answer);
+		snprintf(first, sizeof(first), "  %-6s  %s UTC  ",
+			 i ? "" : "probe", at);
+		text_wrapf(t, first, "%s: %s", probe_method_name(f->method),
+			   answer);
 	}
 	if (!f->sent && f->result == PROBE_ANSWERED)
 		text_wrap(t, "  probe   ", "not needed: a segment arrived");

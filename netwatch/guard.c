@@ -16,7 +16,10 @@
 
 #include "base/cleanup.h"
 #include "base/clock.h"
+#include "base/log.h"
 #include "netwatch/shield.h"
+
+#define NS_PER_MS INT64_C(1000000)
 
 struct guard {
 	const struct process *p;
@@ -207,18 +210,63 @@ static void ignore_signals(void)
 	signal(SIGCHLD, SIG_DFL);
 }
 
-/* Returns when the writing end is closed everywhere, or at the time @until. */
-static void wait_for_end(int pipe_end, int64_t until)
+enum heard { HEARD_END, HEARD_ARMED, HEARD_NOTHING };
+
+/* What comes first: word, the end of all who could send it, or @until. */
+static enum heard listen_until(int pipe_end, int64_t until)
 {
 	struct pollfd p = { .fd = pipe_end, .events = POLLIN };
 	int64_t left;
+	char word;
 
 	while ((left = until - clock_mono_ns()) > 0) {
 		int rc = poll(&p, 1, (int)(left / 1000000) + 1);
 
-		if (rc > 0 || (rc < 0 && errno != EINTR))
-			return;
+		if (rc > 0)
+			return recv(pipe_end, &word, 1, 0) == 1 ? HEARD_ARMED
+								: HEARD_END;
+		if (rc < 0 && errno != EINTR)
+			return HEARD_END;
 	}
+	return HEARD_NOTHING;
+}
+
+/* The owner has had its time: it may be stopped, and the kernel is not. */
+static void disarm_late(struct guard *g)
+{
+	for (size_t i = 0; i < g->n; i++)
+		if (atomic_load(&g->entries[i].kind) == GUARD_KEEPALIVE &&
+		    guard_restore(g->p, &g->entries[i]))
+			log_debug("net", "guardian: keepalive stays on");
+}
+
+static void wait_for_end(struct guard *g, int pipe_end, int64_t until)
+{
+	int64_t disarm = INT64_MAX;
+
+	for (;;) {
+		switch (listen_until(pipe_end,
+				     disarm < until ? disarm : until)) {
+		case HEARD_END:
+			return;
+		case HEARD_ARMED:
+			disarm = clock_mono_ns() + GUARD_ARMED_MS * NS_PER_MS;
+			break;
+		case HEARD_NOTHING:
+			if (disarm >= until)
+				return;
+			disarm_late(g);
+			disarm = INT64_MAX;
+			break;
+		}
+	}
+}
+
+void guard_armed(const struct guard *guard)
+{
+	// its failure is the guardian's death, which nothing here can mend
+	if (send(guard->pipe, "k", 1, MSG_NOSIGNAL) != 1)
+		log_debug("net", "the guardian does not listen");
 }
 
 static void __attribute__((noreturn))
@@ -227,7 +275,7 @@ be_guardian(struct guard *g, int pipe_end, int64_t until)
 	setsid();
 	ignore_signals();
 	close_others(g, pipe_end);
-	wait_for_end(pipe_end, until);
+	wait_for_end(g, pipe_end, until);
 	int failed = 0;
 	for (size_t i = 0; i < g->n; i++)
 		failed |= guard_restore(g->p, &g->entries[i]) != 0;
@@ -254,10 +302,10 @@ static struct error *share_memory(struct guard *g, const int *netns_fds)
 static struct error *fork_guardian(struct guard *g, int64_t window_ms)
 {
 	int64_t until =
-		clock_mono_ns() + (window_ms + GUARD_MARGIN_MS) * 1000000;
+		clock_mono_ns() + (window_ms + GUARD_MARGIN_MS) * NS_PER_MS;
 	int ends[2];
 
-	if (pipe2(ends, O_CLOEXEC) < 0)
+	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) < 0)
 		return error_os(errno, "cannot make a pipe to the guardian");
 	g->pipe = ends[1];
 	g->guardian = fork();
@@ -318,7 +366,7 @@ struct error *guard_create(const struct process *p, size_t n,
 static void wait_for_guardian(const struct guard *g)
 {
 	struct pollfd p = { .fd = g->guardian_fd, .events = POLLIN };
-	int64_t until = clock_mono_ns() + GUARD_END_MS * INT64_C(1000000);
+	int64_t until = clock_mono_ns() + GUARD_END_MS * NS_PER_MS;
 	int64_t left;
 
 	while (g->guardian_fd >= 0 && (left = until - clock_mono_ns()) > 0) {

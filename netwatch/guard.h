@@ -8,11 +8,13 @@
  *
  * Before the first change a guardian is forked. It shares a table with us, in
  * which each change is written down before it is made and struck out after it
- * was put back, and waits for the end of file of a pipe that only we (and the
- * nft(8) that we run) hold open for writing. The kernel closes that at our end,
- * however we end. Then the guardian puts back whatever is still written down,
+ * was put back, and waits for the end of file on a socket pair of which only we
+ * (and the nft(8) that we run) hold the other end. The kernel closes that at
+ * our end, however we end. Then the guardian puts back whatever is still written down,
  * and ends. It ends by itself, after having done so, when its time is over
- * (the window, and GUARD_MARGIN_MS) and we still live: we may be stopped.
+ * (the window, and GUARD_MARGIN_MS) and we still live: we may be stopped. A
+ * keepalive that was turned on it turns off after GUARD_ARMED_MS already, so
+ * that also then no fourth probe leaves.
  *
  * It is a session of its own, so that neither ^C nor a hangup of the terminal
  * reaches it, and holds the target's pidfd: a reused pid cannot be met, and a
@@ -37,6 +39,8 @@
 #include "netwatch/options.h"
 
 #define GUARD_MARGIN_MS 5000
+/** The third keepalive probe leaves 5 s after it was armed, the fourth 7 s. */
+#define GUARD_ARMED_MS 6200
 /** That a guardian may take to put everything back, before it is left alone. */
 #define GUARD_END_MS 10000
 
@@ -89,6 +93,9 @@ const char *guard_name(const struct guard *guard);
  * that changes something for us is to inherit it.
  */
 int guard_pipe(const struct guard *guard);
+
+/** Tell the guardian that keepalive was just turned on somewhere. */
+void guard_armed(const struct guard *guard);
 
 /** Write down what is about to be changed. */
 void guard_note(struct guard_entry *e, enum guard_kind kind);

@@ -6,6 +6,7 @@
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/log.h"
+#include "netwatch/destroyed.h"
 #include "netwatch/probe_priv.h"
 
 #define NS_PER_MS INT64_C(1000000)
@@ -29,6 +30,7 @@ struct run {
 	struct shielded *shielded;
 	size_t *shielded_shot;
 	size_t *shield_first, *shield_n;
+	struct destroyed **ends; /* per namespace; NULL: not listened to */
 	int64_t begin_ns;
 	int64_t shield_read_ms;
 };
@@ -117,11 +119,46 @@ static struct error *look_at_shields(struct run *r, bool now)
 	return read_shields(r);
 }
 
+/* --- last words --- */
+
+static void keep_last_words(void *arg, uint64_t cookie,
+			    const struct tcp_sample *last)
+{
+	struct run *r = arg;
+
+	for (size_t i = 0; i < r->n; i++) {
+		if (r->shots[i].done || r->shots[i].ref.cookie != cookie)
+			continue;
+		r->shots[i].freed = true;
+		r->shots[i].last = last->info;
+		return;
+	}
+}
+
+static void hear_ends(struct run *r)
+{
+	for (size_t ns = 0; ns < r->world->n_netns; ns++)
+		destroyed_hear(r->ends[ns], keep_last_words, r);
+}
+
+static void listen_to_ends(struct run *r)
+{
+	for (size_t ns = 0; ns < r->world->n_netns; ns++) {
+		AUTO_ERROR struct error *err =
+			destroyed_open(r->world->netns_fds[ns], &r->ends[ns]);
+
+		if (err)
+			log_debug("net", "%s", error_text(err));
+	}
+}
+
 /* --- the schedule --- */
 
 /* The @k-th probe of all that are still open. */
 static void fire_all(struct run *r, size_t k)
 {
+	bool armed = false;
+
 	for (size_t i = 0; i < r->n; i++) {
 		struct shot *shot = &r->shots[i];
 
@@ -134,7 +171,10 @@ static void fire_all(struct run *r, size_t k)
 			shot_baseline(shot);
 		if (!shot->done)
 			shot_fire(r->world->p, shot);
+		armed |= shot->armed;
 	}
+	if (armed && k == 0)
+		guard_armed(r->guard);
 }
 
 static void look_all(struct run *r)
@@ -168,6 +208,7 @@ static struct error *run_schedule(struct run *r)
 	for (int i = 0; i < ROUNDS_MAX && pending(r) && !err; i++) {
 		int64_t now = now_ms(r);
 
+		hear_ends(r);
 		if (fired < PROBE_MAX && now >= probe_at_ms[fired] &&
 		    probe_at_ms[fired] < r->opt->window_ms) {
 			fire_all(r, fired++);
@@ -193,7 +234,9 @@ static void settle(struct shot *shot)
 
 	if (shot->done)
 		return;
-	if (f->sent)
+	if (shot->vanished)
+		shot_lost(shot);
+	else if (f->sent)
 		shot_end(shot, PROBE_SILENCE, NULL);
 	else
 		shot_refuse(shot,
@@ -235,8 +278,9 @@ static struct error *make_room(struct run *r)
 	r->shielded_shot = calloc(r->n + 1, sizeof(*r->shielded_shot));
 	r->shield_first = calloc(r->world->n_netns + 1, sizeof(size_t));
 	r->shield_n = calloc(r->world->n_netns + 1, sizeof(size_t));
+	r->ends = calloc(r->world->n_netns + 1, sizeof(*r->ends));
 	if (!r->shots || !r->shielded || !r->shielded_shot ||
-	    !r->shield_first || !r->shield_n)
+	    !r->shield_first || !r->shield_n || !r->ends)
 		return &error_nomem;
 	return NULL;
 }
@@ -248,6 +292,9 @@ static void free_room(struct run *r)
 	free(r->shielded_shot);
 	free(r->shield_first);
 	free(r->shield_n);
+	for (size_t ns = 0; r->ends && ns < r->world->n_netns; ns++)
+		destroyed_close(r->ends[ns]);
+	free(r->ends);
 }
 
 /* Of two errors, that of what could not be put back is the one to tell. */
@@ -278,6 +325,7 @@ static struct error *run_guarded(struct run *r)
 		r->shots[i].entry = guard_entry(r->guard, i);
 		r->shots[i].entry->ref = r->shots[i].ref;
 	}
+	listen_to_ends(r);
 	if (r->opt->rst_shield)
 		err = raise_shields(r);
 	if (!err)

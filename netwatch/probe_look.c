@@ -136,7 +136,7 @@ static void count_keepalives(struct shot *shot)
 	struct probe_facts *f = shot->f;
 	uint32_t sent = f->segs_out < PROBE_MAX ? f->segs_out : PROBE_MAX;
 
-	if (f->method != PROBE_BY_KEEPALIVE || !shot->armed)
+	if (f->method != PROBE_BY_KEEPALIVE)
 		return;
 	if (!f->sent && sent)
 		shot->first_mono_ns = clock_mono_ns();
@@ -159,6 +159,26 @@ void shot_closed(struct shot *shot, const struct tcp_info_fields *info)
 	}
 }
 
+void shot_lost(struct shot *shot)
+{
+	shot_end(shot, PROBE_GONE,
+		 "the program let go of it meanwhile; what a reset makes it do "
+		 "looks the same, and --rst-shield tells");
+}
+
+/* The program has closed it: only what the kernel said when freeing it tells. */
+static void look_at_freed(struct shot *shot)
+{
+	shot->f->waited_ms = since_first_ms(shot);
+	if (shot->armed)
+		guard_clear(shot->entry); // nothing left to put back
+	shot->armed = false;
+	if (shot->freed)
+		shot_closed(shot, &shot->last);
+	else if (++shot->vanished > PROBE_LAST_WORDS)
+		shot_lost(shot);
+}
+
 /* No row any more: the duplicate knows what has become of it. */
 static void look_at_vanished(const struct process *p, struct shot *shot)
 {
@@ -166,16 +186,9 @@ static void look_at_vanished(const struct process *p, struct shot *shot)
 	struct tcp_info_fields info;
 	enum tcp_state state;
 
-	if (dup < 0 || shot_info(dup, &state, &info)) {
-		shot->f->waited_ms = since_first_ms(shot);
-		shot_end(shot, PROBE_GONE,
-			 "the program let go of it meanwhile; what a reset "
-			 "makes it do looks the same, and --rst-shield tells");
-		if (shot->armed && dup < 0)
-			guard_clear(shot->entry); // nothing left to put back
-		return;
-	}
-	if (state == TCP_STATE_CLOSE)
+	if (dup < 0 || shot_info(dup, &state, &info))
+		look_at_freed(shot);
+	else if (state == TCP_STATE_CLOSE)
 		shot_closed(shot, &info);
 	else
 		shot_end(shot, PROBE_GONE, "it ended meanwhile");

@@ -8,6 +8,8 @@
 #include "netwatch/probe.h"
 #include "netwatch/shield.h"
 
+/** Looks after which no last words are waited for any more (destroyed.h). */
+#define PROBE_LAST_WORDS 3
 #define PROBE_KEEPIDLE_S 1
 #define PROBE_KEEPINTVL_S 2
 #define PROBE_KEEPCNT 127 /* MAX_TCP_KEEPCNT, include/net/tcp.h */
@@ -23,6 +25,9 @@ struct shot {
 	bool armed;		/* keepalive is on, by us */
 	bool halted;		/* no further probe, but still watched */
 	bool done;		/* decided */
+	uint32_t vanished;	/* looks that found neither row nor fd */
+	bool freed;		/* the kernel told its last tcp_info: */
+	struct tcp_info_fields last;
 };
 
 /** How a socket stands in a way of probing; NULL: not at all. */
@@ -40,6 +45,8 @@ void shot_look(const struct process *p, struct shot *shot);
 /** By the tcp_info of a socket that is CLOSE: reset by the peer, or else? */
 void shot_closed(struct shot *shot, const struct tcp_info_fields *info);
 
+/** Neither row nor descriptor, and no last words have come: it is gone. */
+void shot_lost(struct shot *shot);
 void shot_refuse(struct shot *shot, const char *why);
 void shot_end(struct shot *shot, enum probe_result result, const char *why);
 /** State and counters of the socket @dup. Returns 0 or -errno. */

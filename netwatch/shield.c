@@ -29,13 +29,34 @@ static void json_free(json_t **json)
 
 /* --- running nft --- */
 
+/* Beside those of PATH: a user's often has no sbin. */
+static const char *const nft_paths[] = { "/usr/sbin/nft", "/sbin/nft" };
+
+bool shield_has_nft(void)
+{
+	const char *path = getenv("PATH");
+
+	for (size_t i = 0; i < sizeof(nft_paths) / sizeof(nft_paths[0]); i++)
+		if (!access(nft_paths[i], X_OK))
+			return true;
+	while (path && *path) {
+		size_t len = strcspn(path, ":");
+		char file[4096];
+
+		if (snprintf(file, sizeof(file), "%.*s/nft", (int)len, path) <
+			    (int)sizeof(file) &&
+		    !access(file, X_OK))
+			return true;
+		path += len + (path[len] == ':');
+	}
+	return false;
+}
+
 /* In the child, after fork: only system calls. */
 static void __attribute__((noreturn))
 become_nft(const struct guard *g, int netns_fd, int in, int out, int err,
 	   char *const *argv)
 {
-	static const char *const paths[] = { "/usr/sbin/nft", "/sbin/nft" };
-
 	if (setns(netns_fd, CLONE_NEWNET) < 0)
 		_exit(126);
 	// while nft works, the guardian waits: it would miss what comes later
@@ -44,8 +65,8 @@ become_nft(const struct guard *g, int netns_fd, int in, int out, int err,
 	dup2(out, 1);
 	dup2(err, 2);
 	execvp("nft", argv);
-	for (size_t i = 0; i < sizeof(paths) / sizeof(paths[0]); i++)
-		execv(paths[i], argv);
+	for (size_t i = 0; i < sizeof(nft_paths) / sizeof(nft_paths[0]); i++)
+		execv(nft_paths[i], argv);
 	_exit(127);
 }
 

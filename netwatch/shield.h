@@ -25,6 +25,9 @@
 #define SHIELD_MARGIN_S 10  /* that an element outlives the window */
 #define SHIELD_NFT_MS 10000 /* that one run of nft may take */
 
+/** Is there an nft(8) to run? Says nothing of what it is allowed. */
+bool shield_has_nft(void);
+
 /** A connection behind a shield. */
 struct shielded {
 	const struct tcp_socket *s;

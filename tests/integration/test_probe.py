@@ -1,6 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """`probe` and `check --probe`: what a packet tells of an idle connection."""
+import os
+import random
 import re
+import subprocess
+import sys
+import threading
+import time
 
 import pytest
 
@@ -82,7 +88,8 @@ def test_rebooted_peer_under_the_shield(apart):
     # without the shield the reset goes through
     result = probe(client.pid, "--fd", near["fd"])
     s = connections(result)[near["remote"]]
-    assert s["probe"]["result"] in ("rst", "gone"), result
+    assert s["probe"]["result"] == "rst", result
+    assert s["probe"]["shielded"] is False
     assert tool.wait_until(lambda: not a.sockets("state", "established"))
 
 
@@ -149,6 +156,11 @@ def test_no_nft_no_shield_no_probe(apart):
                    prefix=("setpriv", "--bounding-set", "-net_admin"))
     assert result.status == tool.NOTHING, result
     assert "CAP_NET_ADMIN" in result.err
+    result = probe(client.pid, "--rst-shield", prefix=(
+        "unshare", "-m", "sh", "-c",
+        'mount --bind /dev/null "$(command -v nft)" && exec "$@"', "sh"))
+    assert result.status == tool.NOTHING, result
+    assert "install nftables" in result.err
     assert a.sockets("state", "established"), "it was probed all the same"
 
 
@@ -179,3 +191,71 @@ def test_recording_holds_the_probe(apart, tmp_path):
     s = connections(again)[near["remote"]]
     assert s["verdict"] == "half-open", again
     assert len(again.json["sockets"]) == len(result.json["sockets"])
+
+
+@pytest.mark.slow
+def test_short_outage_is_no_alarm(apart):
+    """Two probes are lost, the third arrives."""
+    a, _, client, server = apart
+    near, _ = connect(client, server, 7000)
+    client.read(near)
+    a.cut("10.78.0.2")
+    timer = threading.Timer(5.0, a.mend, ["10.78.0.2"])
+    timer.start()
+    try:
+        result = probe(client.pid, "--fd", near["fd"])
+    finally:
+        timer.join()
+    s = connections(result)[near["remote"]]
+    assert result.status == tool.CLEAN, result
+    assert s["verdict"] == "alive", result
+    assert s["probe"]["sent"] == 3 and s["probe"]["answered_ms"] >= 4500
+
+
+@pytest.mark.slow
+def test_full_queue_on_the_way_is_no_alarm(apart):
+    """128 kbit/s, and 96 kB before us: the answer takes longer than any
+    time-out that the kernel has estimated."""
+    a, _, client, server = apart
+    near, _ = connect(client, server, 7000)
+    client.read(near)
+    a.run("tc", "qdisc", "add", "dev", "eth0", "root", "tbf", "rate",
+          "128kbit", "burst", "4kb", "limit", "110kb")
+    a.run(sys.executable, "-c", "import socket; s = socket.socket("
+          "socket.AF_INET, socket.SOCK_DGRAM)\n"
+          "for i in range(96): s.sendto(bytes(1000), ('10.78.0.2', 9))")
+    result = probe(client.pid, "--fd", near["fd"])
+    s = connections(result)[near["remote"]]
+    assert result.status == tool.CLEAN, result
+    assert s["verdict"] == "alive", result
+    assert s["probe"]["answered_ms"] > 2500, result
+
+
+@pytest.mark.slow
+def test_killed_while_probing_leaves_nothing(apart):
+    """SIGKILL around the moment when the shield goes up and probes leave;
+    200 times with STRANDED_TEST_LONG=1."""
+    a, b, client, server = apart
+    near, _ = connect(client, server, 7000)
+    client.read(near)
+    world.power_cut(b, "10.78.0.1", server, back=False)
+    before = tool.stranded("sockets", "--format", "json", client.pid).json
+    count = 200 if os.environ.get("STRANDED_TEST_LONG") == "1" else 10
+    for _ in range(count):
+        child = subprocess.Popen(
+            [tool.binary(), "probe", "--rst-shield", "--fd",
+             str(near["fd"]), str(client.pid)],
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        time.sleep(0.95 + random.random() * 0.3)
+        child.kill()
+        child.wait()
+        # the guardian must not hold our end of the report's pipe open
+        assert child.stdout.read() is not None
+        child.stdout.close()
+        assert tool.wait_until(lambda: "stranded" not in
+                               a.run("nft", "list", "tables"))
+    time.sleep(0.5)     # nor does any come late
+    assert "stranded" not in a.run("nft", "list", "tables")
+    after = tool.stranded("sockets", "--format", "json", client.pid).json
+    assert [s["options"] for s in before["sockets"]] == \
+        [s["options"] for s in after["sockets"]]

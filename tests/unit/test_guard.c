@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <errno.h>
 #include <poll.h>
+#include <time.h>
 
 #include "netwatch/probe_priv.h"
 #include "tests/unit/probelab.h"
@@ -136,6 +137,40 @@ static void test_stopped_owner_is_not_waited_for(void **state UNUSED)
 	lab_teardown(NULL);
 }
 
+/* Stopped while keepalive runs on a dead connection: no fourth probe. */
+static void test_stopped_prober_sends_no_fourth_probe(void **state UNUSED)
+{
+	struct timespec t = { .tv_sec = 9 };
+
+	probe_lab();
+	prctl(PR_SET_CHILD_SUBREAPER, 1);
+	struct conn c = lab_tcp('a', 'b', "10.9.0.2", 7000);
+	shutdown(c.server, SHUT_WR);
+	usleep(50000);
+	drop_port(7000);
+	uint64_t inode = inode_of(c.client);
+	struct settings before = settings_of(c.client);
+	struct tcp_socket was = lab_sample('a', c.client);
+	struct probed *r = probed_look(0, &inode, 1);
+	pid_t pid = fork();
+	if (!pid)
+		_exit(probed_try(r, 15000, false) != NULL);
+	usleep(500000);
+	assert_int_equal(option_of(c.client, SOL_SOCKET, SO_KEEPALIVE), 1);
+	kill(pid, SIGSTOP);
+	nanosleep(&t, NULL);
+	struct settings after = settings_of(c.client);
+	assert_memory_equal(&after, &before, sizeof(after));
+	struct tcp_socket is = lab_sample('a', c.client);
+	assert_int_equal(is.first.info.segs_out - was.first.info.segs_out, 3);
+	kill(pid, SIGKILL);
+	while (waitpid(-1, NULL, 0) > 0 || errno == EINTR)
+		;
+	probed_end(r);
+	lab_close(&c);
+	lab_teardown(NULL);
+}
+
 /* The program has another descriptor of the socket, and closed that one. */
 static void test_other_descriptor_of_the_socket_is_found(void **state UNUSED)
 {
@@ -230,6 +265,7 @@ int main(void)
 #define TEST(name) cmocka_unit_test_teardown(name, lab_teardown)
 		TEST(test_killed_anywhere_nothing_stays_changed),
 		TEST(test_stopped_owner_is_not_waited_for),
+		TEST(test_stopped_prober_sends_no_fourth_probe),
 		TEST(test_other_descriptor_of_the_socket_is_found),
 		TEST(test_probes_do_not_disturb_a_busy_program),
 	};

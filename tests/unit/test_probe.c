@@ -443,6 +443,71 @@ static void test_mptcp_is_probed_by_keepalive(void **state UNUSED)
 	lab_teardown(NULL);
 }
 
+/* It closes the moment it is told, long before anybody looks again. */
+static void test_reset_of_a_program_that_closes_at_once(void **state UNUSED)
+{
+	probe_lab();
+	struct conn c = connect_v4(7000);
+	uint64_t inode = inode_of(c.client);
+
+	// FIN_WAIT2: keepalive, so that nobody looks when the reset comes
+	shutdown(c.client, SHUT_WR);
+	wait_for_state(c.client, TCP_STATE_FIN_WAIT2);
+	int fd = c.client;
+	pid_t pid = fork();
+	if (!pid) {
+		char byte;
+
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		close(c.server), close(c.listener);
+		if (read(fd, &byte, 1) < 0)
+			close(fd);
+		for (;;)
+			pause();
+	}
+	lab_vanish(c.server);
+	close(fd), close(c.listener);
+	struct probed *r = probed_look(pid, &inode, 1);
+	assert_ok(probed_try(r, 15000, false));
+	const struct probe_facts *f = &r->facts[0]->probe;
+
+	if (f->result != PROBE_RST)
+		fail_msg("is '%s: %s', should be a reset",
+			 probe_result_name(f->result), why_of(r, 0));
+	assert_int_equal(f->method, PROBE_BY_KEEPALIVE);
+	assert_int_equal(f->sent, 1);
+	child_end(pid);
+	probed_end(r);
+	lab_teardown(NULL);
+}
+
+static void test_orderly_end_is_no_reset(void **state UNUSED)
+{
+	probe_lab();
+	struct conn c = connect_v4(7000);
+	uint64_t inode = inode_of(c.client);
+	pid_t pid = fork();
+
+	if (!pid) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		close(c.server), close(c.listener);
+		usleep(1500000);
+		close(c.client);
+		for (;;)
+			pause();
+	}
+	close(c.client);
+	drop_port(7000); // so that the probe goes on until then
+	struct probed *r = probed_look(pid, &inode, 1);
+	assert_ok(probed_try(r, 4000, false));
+	assert_int_not_equal(r->facts[0]->probe.result, PROBE_RST);
+	assert_int_not_equal(probed_verdict(r, 0).kind, VERDICT_HALF_OPEN);
+	child_end(pid);
+	probed_end(r);
+	close(c.server), close(c.listener);
+	lab_teardown(NULL);
+}
+
 /* All at once, and within the window; a thousand with STRANDED_TEST_LONG=1. */
 static void test_many_take_one_window(void **state UNUSED)
 {
@@ -500,6 +565,8 @@ int main(void)
 		TEST(test_without_net_admin_by_keepalive),
 		TEST(test_short_window_claims_nothing),
 		TEST(test_mptcp_is_probed_by_keepalive),
+		TEST(test_reset_of_a_program_that_closes_at_once),
+		TEST(test_orderly_end_is_no_reset),
 		TEST(test_many_take_one_window),
 	};
 
