@@ -226,4 +226,5 @@ help:
 
 -include $(LIB_OBJ:.o=.d) $(MAIN_OBJ:.o=.d) $(TESTS:$(BUILD)/tests/%=$(BUILD)/tests/unit/%.d) \
 	$(FUZZERS:$(BUILD)/fuzz/%=$(BUILD)/tests/fuzz/%.d) \
-	$(BENCHES:$(BUILD)/bench/%=$(BUILD)/tests/bench/%.d)
+	$(BENCHES:$(BUILD)/bench/%=$(BUILD)/tests/bench/%.d) \
+	$(wildcard $(BUILD)/scenarios/programs/*.d)

@@ -169,6 +169,9 @@ def test_a_missing_prerequisite_is_no_pass(own):
     (["run", "idle-healthy", "--jobs", "0"], "no number of jobs"),
     (["run", "idle-healthy", "--victim", "x", "--within", "5"],
      "'5' is no duration"),
+    (["run", "idle-healthy", "--within", "5s"], "goes with --victim"),
+    (["run", "idle-healthy", "--victim", "x"], "no connection dies"),
+    (["run", "mtu-black-hole", "--victim", "x"], "no connection dies"),
 ])
 def test_wrong_usage_is_refused(args, text):
     result = scenario(*args)
