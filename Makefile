@@ -145,6 +145,9 @@ $(BUILD)/.flags: need-packages
 	@$(call stamp,$(subst ','\'',$(CC) $(ALL_CPPFLAGS) $(ALL_CFLAGS)))
 $(BUILD)/.version: FORCE
 	@$(call stamp,$(VERSION))
+$(BUILD)/.place: FORCE
+	@$(call stamp,$(DATADIR) $(LIBEXECDIR))
+$(BUILD)/scenarios/run/place.o: $(BUILD)/.place
 $(BUILD)/scenarios/run/place.o: private OWN_CPPFLAGS = \
 	-DSTRANDED_DATADIR='"$(DATADIR)"' -DSTRANDED_LIBEXECDIR='"$(LIBEXECDIR)"'
 $(BUILD)/detector/version.o: private OWN_CPPFLAGS = -DSTRANDED_VERSION='"$(VERSION)"'
@@ -223,4 +226,5 @@ help:
 
 -include $(LIB_OBJ:.o=.d) $(MAIN_OBJ:.o=.d) $(TESTS:$(BUILD)/tests/%=$(BUILD)/tests/unit/%.d) \
 	$(FUZZERS:$(BUILD)/fuzz/%=$(BUILD)/tests/fuzz/%.d) \
-	$(BENCHES:$(BUILD)/bench/%=$(BUILD)/tests/bench/%.d)
+	$(BENCHES:$(BUILD)/bench/%=$(BUILD)/tests/bench/%.d) \
+	$(wildcard $(BUILD)/scenarios/programs/*.d)

@@ -38,9 +38,9 @@ static struct error *list(const struct cli *cli,
 	return NULL;
 }
 
-/* The scenarios asked for, each on the families that are wanted. */
-static struct error *add_items(const struct cli *cli, const struct scenario *s,
-			       struct run_item *items, size_t *n)
+/* On each of the families that are wanted. */
+static void add_items(const struct cli *cli, const struct scenario *s,
+		      struct run_item *items, size_t *n)
 {
 	if (s->family4 && cli->family != AF_INET6)
 		items[(*n)++] =
@@ -48,6 +48,26 @@ static struct error *add_items(const struct cli *cli, const struct scenario *s,
 	if (s->family6 && cli->family != AF_INET)
 		items[(*n)++] =
 			(struct run_item){ .scenario = s, .family = AF_INET6 };
+}
+
+static struct error *add_named(const struct cli *cli,
+			       const struct scenario_list *all,
+			       const char *name, struct run_item *items,
+			       size_t *n)
+{
+	const struct scenario *s = find(all, name);
+
+	if (!s)
+		return error_new(ERROR_USAGE,
+				 "no scenario '%s'; 'stranded scenario list' "
+				 "shows them",
+				 name);
+	if (cli->victim && !run_user_fits(s))
+		return error_new(ERROR_USAGE,
+				 "in '%s' no connection dies that a program "
+				 "could let go of; not with --victim",
+				 name);
+	add_items(cli, s, items, n);
 	return NULL;
 }
 
@@ -59,6 +79,8 @@ static struct error *choose(const struct cli *cli,
 	size_t names = cli->n_args - 1;
 	struct error *err = NULL;
 
+	if ((cli->given & OPT_WITHIN) && !cli->victim)
+		return error_new(ERROR_USAGE, "--within goes with --victim");
 	if (!names && !cli->all)
 		return error_new(ERROR_USAGE,
 				 "which scenario? name one, or use --all; "
@@ -70,16 +92,11 @@ static struct error *choose(const struct cli *cli,
 	*ret = arena_array(arena, 2 * (names + all->n), sizeof(**ret));
 	if (!*ret)
 		return &error_nomem;
-	for (size_t i = 0; !err && cli->all && i < all->n; i++)
-		err = add_items(cli, &all->v[i], *ret, n_ret);
-	for (size_t i = 0; !err && i < names; i++) {
-		const struct scenario *s = find(all, cli->args[i + 1]);
-		err = s ? add_items(cli, s, *ret, n_ret)
-			: error_new(ERROR_USAGE,
-				    "no scenario '%s'; 'stranded scenario "
-				    "list' shows them",
-				    cli->args[i + 1]);
-	}
+	for (size_t i = 0; cli->all && i < all->n; i++)
+		if (!cli->victim || run_user_fits(&all->v[i]))
+			add_items(cli, &all->v[i], *ret, n_ret);
+	for (size_t i = 0; !err && i < names; i++)
+		err = add_named(cli, all, cli->args[i + 1], *ret, n_ret);
 	if (!err && !*n_ret)
 		err = error_new(ERROR_USAGE,
 				"no scenario here is for that family");

@@ -94,6 +94,12 @@ struct user_result {
 };
 
 /**
+ * Is there anything to let go of? Not where the connection lives on, nor where
+ * it takes what only our victim does to strand it.
+ */
+bool run_user_fits(const struct scenario *s);
+
+/**
  * Run the user's program in host a under the scenario's faults. It is a server
  * when it listens on an address that others can call: then b and c call it.
  * Else it must call b by itself.

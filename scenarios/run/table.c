@@ -156,6 +156,19 @@ static const char *const user_words[] = {
 	[USER_NOT_RUN] = "not-run",
 };
 
+static void print_let_go(FILE *out, const struct user_result *r,
+			 const char *took)
+{
+	fprintf(out, "PASS  let go of %zu dead connection%s after %s", r->dead,
+		r->dead == 1 ? "" : "s", took);
+	if (r->serves && r->kept)
+		fprintf(out, ", kept %zu of %zu living ones", r->kept,
+			r->living);
+	else if (r->serves)
+		fprintf(out, ", of the living ones too, and serves new calls");
+	fputc('\n', out);
+}
+
 void run_print_user(FILE *out, const struct scenario *s, int family,
 		    const struct user_result *r)
 {
@@ -164,11 +177,7 @@ void run_print_user(FILE *out, const struct scenario *s, int family,
 	clock_format_duration(r->took_ms, took);
 	fprintf(out, "%s, IPv%s: ", s->name, family_word(family));
 	if (r->outcome == USER_LET_GO)
-		fprintf(out,
-			"PASS  let go of %zu dead connection%s after %s, "
-			"%zu of %zu living ones kept\n",
-			r->dead, r->dead == 1 ? "" : "s", took, r->kept,
-			r->living);
+		print_let_go(out, r, took);
 	else if (r->outcome == USER_HOLDS)
 		fprintf(out,
 			"FAIL  %zu of %zu dead connections still held after "

@@ -290,6 +290,8 @@ static void check_service(struct trial *t, struct held *h)
 	if (!ok && !t->ended) {
 		err = stage_call_again(&t->stage, t->port, &again);
 		ok = !err && look_until(t, ACCEPT_MS, serves_again, h);
+		stage_sleep(STEP_MS); // who refuses calls may just be ending
+		drain(t);
 	}
 	if (t->ended)
 		finish(t, USER_HOLDS, "it ended, with wait status 0x%x",
@@ -339,6 +341,15 @@ static struct error *judge(struct trial *t, struct held *h)
 	finish(t, USER_HOLDS, "still held: %s", h->first);
 	add_report(t);
 	return NULL;
+}
+
+bool run_user_fits(const struct scenario *s)
+{
+	const uint32_t dead = SAYS_HALF_OPEN | SAYS_UNREACHABLE |
+			      SAYS_LOCAL_CAUSE | SAYS_HALF_CLOSED;
+
+	return s->n_faults && !s->write_bytes &&
+	       ((s->after ? s->after : s->before) & dead);
 }
 
 void run_user(const struct scenario *s, int family, const struct place *place,

@@ -169,6 +169,9 @@ def test_a_missing_prerequisite_is_no_pass(own):
     (["run", "idle-healthy", "--jobs", "0"], "no number of jobs"),
     (["run", "idle-healthy", "--victim", "x", "--within", "5"],
      "'5' is no duration"),
+    (["run", "idle-healthy", "--within", "5s"], "goes with --victim"),
+    (["run", "idle-healthy", "--victim", "x"], "no connection dies"),
+    (["run", "mtu-black-hole", "--victim", "x"], "no connection dies"),
 ])
 def test_wrong_usage_is_refused(args, text):
     result = scenario(*args)
@@ -196,6 +199,20 @@ def test_nothing_is_left_when_it_is_killed(sig):
         child.send_signal(sig)
         child.wait(timeout=20)
         assert tool.wait_until(lambda: not leftovers(), timeout=20), leftovers()
+
+
+def test_without_root():
+    nobody = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]
+    if subprocess.run(nobody + ["unshare", "-Urn", "true"]).returncode != 0:
+        pytest.skip("needs user namespaces for everyone")
+    result = tool.stranded(
+        "scenario", "run", "peer-rebooted-shield", "nat-flush",
+        "same-host-alive", "--format", "json", prefix=nobody,
+        env={"STRANDED_TEST_STRICT": "0"})
+    outcomes = [s["outcome"] for s in result.json["scenarios"]]
+    assert outcomes == ["right"] * 4 + ["not-run"] * 2, result
+    assert result.json["scenarios"][-1]["why"] == "needs root"
+    assert result.status == tool.GAPS
 
 
 # --- programs of the user's ---
