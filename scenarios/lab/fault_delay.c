@@ -30,6 +30,7 @@
 #define ETHERTYPE_EXPERIMENT 0x88b5 /* IEEE 802, local experimental 1 */
 
 struct filler {
+	struct lab_breaking *fault;
 	int sock, ifindex, netns, keeper;
 	char device[LAB_DEVICE_MAX];
 };
@@ -95,7 +96,8 @@ static void keep_full(const struct filler *f)
 		if (poll(&keeper, 1, STEP_MS) > 0)
 			return;
 	}
-	error_free(lab_net_tbf(-1, f->device, 0, 0));
+	f->fault->heal = true;
+	error_free(lab_break_delay(f->fault));
 }
 
 static void run_filler(struct filler *f, int ready)
@@ -138,10 +140,40 @@ static struct error *start_filler(struct filler *f, struct lab_answer *answer)
 	return err;
 }
 
+/*
+ * ARP and neighbour discovery give up after 3 s, and would wait in that queue
+ * as everything does. So both sides of it know each other for good.
+ */
+static struct error *pin(struct lab_breaking *b)
+{
+	const char *host = b->plan->shape & LAB_ROUTER ? "r" : "a";
+	AUTO_CLOSE int x = -1;
+	AUTO_CLOSE int y = -1;
+	struct lab_end end_x, end_y;
+	struct error *err = lab_break_netns(b, host, &x);
+
+	if (!err)
+		err = lab_break_netns(b, "b", &y);
+	if (err || !lab_plan_towards(b->plan, host, "b", &end_x) ||
+	    !lab_plan_towards(b->plan, "b", host, &end_y))
+		return err;
+	err = lab_net_pin(x, &end_x, y, &end_y, !b->heal);
+	return err ? err : lab_net_pin(y, &end_y, x, &end_x, !b->heal);
+}
+
+/* b may be gone, and its neighbours with it. */
+static struct error *heal_delay(struct lab_breaking *b, const struct filler *f)
+{
+	struct error *err = pin(b);
+
+	error_catch(&err, ERROR_GONE);
+	return err ? err : lab_net_tbf(f->netns, f->device, 0, 0);
+}
+
 struct error *lab_break_delay(struct lab_breaking *b)
 {
 	const char *host = b->plan->shape & LAB_ROUTER ? "r" : "s";
-	struct filler f = { .sock = -1, .netns = -1, .keeper = -1 };
+	struct filler f = { .fault = b, .sock = -1, .netns = -1, .keeper = -1 };
 	struct lab_end end;
 
 	if (!lab_plan_towards(b->plan, host, "b", &end))
@@ -149,10 +181,12 @@ struct error *lab_break_delay(struct lab_breaking *b)
 	snprintf(f.device, sizeof(f.device), "%s", end.device);
 	struct error *err = lab_break_netns(b, host, &f.netns);
 	if (!err && b->heal) {
-		err = lab_net_tbf(f.netns, f.device, 0, 0);
+		err = heal_delay(b, &f);
 		close(f.netns);
 		return err;
 	}
+	if (!err)
+		err = pin(b);
 	if (!err)
 		err = lab_net_tbf(f.netns, f.device,
 				  (int)(QUEUE_BYTES * 1000L / b->number),

@@ -268,6 +268,9 @@ struct error *lab_net_reroute(int netns, const struct lab_end *end);
 /** The router's route to b's addresses with an MTU; 0: without. */
 struct error *lab_net_route_mtu(int netns, const struct lab_end *end,
 				uint8_t host_addr, int bytes);
+/** @x knows @y's hardware address for good (@there), or asks again. */
+struct error *lab_net_pin(int netns_x, const struct lab_end *x, int netns_y,
+			  const struct lab_end *y, bool there);
 /** A token bucket at @device, or with @rate 0 none. In bytes and bytes/s. */
 struct error *lab_net_tbf(int netns, const char *device, int rate, int limit);
 /** Bytes in that queue now; -errno. Call it inside the namespace. */

@@ -15,6 +15,7 @@
 #include <netlink/route/link.h>
 #include <netlink/route/link/bridge.h>
 #include <netlink/route/link/veth.h>
+#include <netlink/route/neighbour.h>
 #include <netlink/route/qdisc.h>
 #include <netlink/route/qdisc/tbf.h>
 #include <netlink/route/route.h>
@@ -451,6 +452,52 @@ struct error *lab_net_route_mtu(int netns, const struct lab_end *end,
 
 		err = change_route(sk, &way);
 	}
+	return err;
+}
+
+/* One neighbour of @x, at @lladdr. */
+static struct error *change_neighbour(struct nl_sock *sk, int ifindex,
+				      int family, const struct lab_end *y,
+				      struct nl_addr *lladdr, bool there)
+{
+	AUTO_ADDRESS struct nl_addr *dst = NULL;
+	char text[LAB_ADDRESS_MAX];
+
+	lab_address_text(family, y->net, y->addr, false, text);
+	struct error *err = parse_address(text, family, &dst);
+	if (err)
+		return err;
+	struct rtnl_neigh *n = rtnl_neigh_alloc();
+	if (!n)
+		return &error_nomem;
+	rtnl_neigh_set_ifindex(n, ifindex);
+	rtnl_neigh_set_dst(n, dst);
+	rtnl_neigh_set_lladdr(n, lladdr);
+	rtnl_neigh_set_state(n, NUD_PERMANENT);
+	int rc = there ? rtnl_neigh_add(sk, n, NLM_F_CREATE | NLM_F_REPLACE)
+		       : rtnl_neigh_delete(sk, n, 0);
+	rtnl_neigh_put(n);
+	if (rc == 0 || (!there && rc == -NLE_OBJ_NOTFOUND))
+		return NULL;
+	return net_error(rc, "change the neighbour", text);
+}
+
+struct error *lab_net_pin(int netns_x, const struct lab_end *x, int netns_y,
+			  const struct lab_end *y, bool there)
+{
+	AUTO_SOCKET struct nl_sock *sk_x = NULL;
+	AUTO_SOCKET struct nl_sock *sk_y = NULL;
+	AUTO_LINK struct rtnl_link *link = NULL;
+	int ifindex = 0;
+	struct error *err = open_device(netns_x, x->device, &sk_x, &ifindex);
+
+	if (!err)
+		err = route_socket(netns_y, &sk_y);
+	if (!err)
+		err = get_link(sk_y, y->device, &link);
+	for (size_t i = 0; !err && i < 2; i++)
+		err = change_neighbour(sk_x, ifindex, families[i], y,
+				       rtnl_link_get_addr(link), there);
 	return err;
 }
 

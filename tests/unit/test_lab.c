@@ -158,8 +158,7 @@ static void test_a_state_that_makes_no_sense_is_refused(void **state)
 		"{\"hosts\":5}",
 		"{\"hosts\":[]}",
 		"{\"hosts\":[{},{},{},{},{},{},{},{},{}]}",
-		"{\"hosts\":[{\"name\":\"z\",\"holder\":{\"pid\":7,\"start\":8},"
-		"\"netns\":3}]}",
+		"{\"hosts\":[{\"name\":\"z\",\"netns\":3}]}",
 		"{\"spare\":{\"name\":\"limbo\",\"netns\":3}}",
 		"{\"faults\":{}}",
 		"{\"faults\":[{\"name\":\"x\"}]}",
