@@ -327,7 +327,7 @@ void judge_say_missing(struct judge *j)
 		judge_say(j, EVIDENCE_MISSING, at,
 			  "the local path is not fully known: %s",
 			  j->facts->path.unknown_why);
-	if (!j->facts->probe.sent)
+	if (!judge_was_probed(j))
 		judge_say(j, EVIDENCE_MISSING, at,
 			  "only a probe, or data sent by either end, tells an "
 			  "idle connection from a dead one");

@@ -95,6 +95,13 @@ void judge_say_keepalive_setting(struct judge *j);
 /** What would tell an idle connection from a dead one. */
 void judge_say_missing(struct judge *j);
 
+/** Was something sent, by what the result says? */
+static inline bool judge_was_probed(const struct judge *j)
+{
+	return j->facts->probe.result != PROBE_NOT_ASKED &&
+	       j->facts->probe.result != PROBE_REFUSED;
+}
+
 /** The probes and what came of them; nothing when none was asked for. */
 void judge_say_probe(struct judge *j);
 /** Does the probe decide? Then the verdict is made. See verdict_probe.c. */

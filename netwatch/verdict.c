@@ -529,10 +529,10 @@ struct error *verdict_judge(const struct tcp_socket *s,
 	v.kernel_gives_up_ms = judge_gives_up(&j);
 	if (!judge_probe(&j)) {
 		// what was tried comes first, why nothing was tried last
-		if (j.facts->probe.sent)
+		if (judge_was_probed(&j))
 			judge_say_probe(&j);
 		judge_state(&j);
-		if (!j.facts->probe.sent)
+		if (!judge_was_probed(&j))
 			judge_say_probe(&j);
 	}
 	if (j.nomem)
