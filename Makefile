@@ -115,7 +115,8 @@ $(BUILD)/scenarios/%: scenarios/programs/%.sh
 $(VICTIM): FORCE
 	$(call say,GO)
 	$(Q)mkdir -p $(@D)
-	$(Q)cd scenarios/programs/victim && GO111MODULE=on GOFLAGS=-mod=mod GOTOOLCHAIN=local \
+	$(Q)cd scenarios/programs/victim && HOME="$${HOME:-/root}" GO111MODULE=on \
+	  GOFLAGS=-mod=mod GOWORK=off GOTOOLCHAIN=local \
 	  $(GO) build $$($(GO) help buildflags 2>&1 | grep -q buildvcs && echo -buildvcs=false) -o '$(abspath $@)' .
 
 scenarios: $(PROGRAMS) $(VICTIM)

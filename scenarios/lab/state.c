@@ -228,12 +228,14 @@ struct lab_host *lab_state_host(struct lab_state *st, const char *name)
 /* The directory. */
 
 /* Whoever may write there may make us kill: it must be ours alone. */
-static struct error *make_ours(const char *path)
+static struct error *check_ours(const char *path, bool make)
 {
 	struct stat st;
 
-	if (mkdir(path, 0700) && errno != EEXIST)
+	if (make && mkdir(path, 0700) && errno != EEXIST)
 		return error_os(errno, "cannot make the directory '%s'", path);
+	if (lstat(path, &st) && errno == ENOENT && !make)
+		return NULL; // then there is no lab, which the caller will see
 	if (lstat(path, &st))
 		return error_os(errno, "cannot look at '%s'", path);
 	if (!S_ISDIR(st.st_mode) || st.st_uid != geteuid() ||
@@ -245,7 +247,7 @@ static struct error *make_ours(const char *path)
 	return NULL;
 }
 
-static struct error *base_dir(char path[PATH_SIZE])
+static struct error *base_dir(bool make, char path[PATH_SIZE])
 {
 	const char *run = getenv("XDG_RUNTIME_DIR");
 	struct error *err;
@@ -259,21 +261,21 @@ static struct error *base_dir(char path[PATH_SIZE])
 	else
 		snprintf(path, PATH_SIZE - 64, "/tmp/stranded-%d",
 			 (int)geteuid());
-	err = make_ours(path);
+	err = check_ours(path, make);
 	if (err)
 		return err;
 	strcat(path, "/lab");
-	return make_ours(path);
+	return check_ours(path, make);
 }
 
-static struct error *dir_path(const char *name, char path[PATH_SIZE])
+static struct error *dir_path(const char *name, bool make, char path[PATH_SIZE])
 {
 	if (!lab_name_ok(name))
 		return error_new(ERROR_USAGE,
 				 "'%s' is no name for a lab; use up to %d of "
 				 "A-Z a-z 0-9 _ and -, no - first",
 				 name, LAB_NAME_MAX - 1);
-	struct error *err = base_dir(path);
+	struct error *err = base_dir(make, path);
 	if (err)
 		return err;
 	strcat(path, "/");
@@ -312,7 +314,7 @@ static int open_dir(const char *path)
 struct error *lab_dir_lock(const char *name, int *dirfd_ret)
 {
 	char path[PATH_SIZE];
-	struct error *err = dir_path(name, path);
+	struct error *err = dir_path(name, false, path);
 
 	if (err)
 		return err;
@@ -347,7 +349,7 @@ void lab_dir_unlock(int *dirfd)
 void lab_dir_remove(const char *name)
 {
 	char path[PATH_SIZE];
-	AUTO_ERROR struct error *err = dir_path(name, path);
+	AUTO_ERROR struct error *err = dir_path(name, false, path);
 
 	if (err)
 		return;
@@ -385,7 +387,7 @@ static struct error *evict(const char *name)
 struct error *lab_dir_reserve(const char *name, int *dirfd_ret)
 {
 	char path[PATH_SIZE];
-	struct error *err = dir_path(name, path);
+	struct error *err = dir_path(name, true, path);
 
 	for (int i = 0; !err && i < 10; i++) {
 		bool taken = mkdir(path, 0700) != 0;
@@ -522,7 +524,7 @@ struct error *lab_dir_names(struct arena *arena, const char ***ret,
 			    size_t *n_ret)
 {
 	char path[PATH_SIZE];
-	struct error *err = base_dir(path);
+	struct error *err = base_dir(false, path);
 	struct dirent *e;
 	size_t n = 0;
 
@@ -530,6 +532,11 @@ struct error *lab_dir_names(struct arena *arena, const char ***ret,
 		return err;
 	const char **v = arena_array(arena, LAB_MAX_LABS, sizeof(*v));
 	DIR *dir = opendir(path);
+	if (v && !dir && errno == ENOENT) {
+		*ret = v;
+		*n_ret = 0;
+		return NULL;
+	}
 	if (!v || !dir) {
 		if (dir)
 			closedir(dir);

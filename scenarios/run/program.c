@@ -154,8 +154,12 @@ int program_read_all(struct program *p, int64_t timeout_ms)
 int program_tell(struct program *p, const char *text)
 {
 	size_t len = strlen(text);
+	// Its end must not be ours; ignored for good, children would inherit it.
+	void (*before)(int) = signal(SIGPIPE, SIG_IGN);
+	ssize_t n = write(p->in, text, len);
 
-	return write(p->in, text, len) == (ssize_t)len ? 0 : -EPIPE;
+	signal(SIGPIPE, before);
+	return n == (ssize_t)len ? 0 : -EPIPE;
 }
 
 void program_errors(const struct program *p, char *buf, size_t size)

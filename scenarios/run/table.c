@@ -178,6 +178,8 @@ void run_print_user(FILE *out, const struct scenario *s, int family,
 	fprintf(out, "%s, IPv%s: ", s->name, family_word(family));
 	if (r->outcome == USER_LET_GO)
 		print_let_go(out, r, took);
+	else if (r->outcome == USER_HOLDS && !r->held)
+		fprintf(out, "FAIL\n");
 	else if (r->outcome == USER_HOLDS)
 		fprintf(out,
 			"FAIL  %zu of %zu dead connections still held after "

@@ -103,6 +103,8 @@ struct held {
 	size_t dead, living; /* to the host that dies, to the healthy one */
 	const char *port;    /* it listens for others here; NULL: it does not */
 	char first[160];     /* one of the dead ones, for people */
+	bool unknown;	     /* one of them could not be looked at */
+	char why[200];	     /* unknown: why not */
 };
 
 static bool is_at(const char *end, const char *addr)
@@ -138,24 +140,45 @@ static void count(struct trial *t, pid_t pid, const struct seen_conn *c,
 	}
 }
 
-/* A process that ends while it is looked at holds nothing. */
+static bool is_there(const struct trial *t, pid_t inner)
+{
+	pid_t pids[MAX_PROCESSES];
+	size_t n = processes(t, pids);
+
+	for (size_t i = 0; i < n; i++)
+		if (pids[i] == inner)
+			return true;
+	return false;
+}
+
+/* A process that ended while it was looked at holds nothing; one that goes on
+ * and could not be looked at may hold anything. */
+static void look_at(struct trial *t, pid_t inner, struct held *h)
+{
+	char pid[16];
+	const char *const args[] = { "sockets", "--quick", "--format",
+				     "json",	pid,	   NULL };
+	struct seen seen = { 0 };
+
+	snprintf(pid, sizeof(pid), "%d", (int)inner);
+	AUTO_ERROR struct error *err =
+		stage_ask(&t->stage, args, LOOK_MS, &seen);
+	for (size_t i = 0; !err && i < seen.n_conns; i++)
+		count(t, inner, &seen.conns[i], h);
+	if (!err || !is_there(t, inner))
+		return;
+	h->unknown = true;
+	snprintf(h->why, sizeof(h->why), "%s", error_text(err));
+}
+
 static void look(struct trial *t, struct held *ret)
 {
 	pid_t pids[MAX_PROCESSES];
 	size_t n = processes(t, pids);
 
 	*ret = (struct held){ 0 };
-	for (size_t i = 0; i < n; i++) {
-		char pid[16];
-		const char *const args[] = { "sockets", "--quick", "--format",
-					     "json",	pid,	   NULL };
-		struct seen seen = { 0 };
-		snprintf(pid, sizeof(pid), "%d", (int)pids[i]);
-		AUTO_ERROR struct error *err =
-			stage_ask(&t->stage, args, LOOK_MS, &seen);
-		for (size_t k = 0; !err && k < seen.n_conns; k++)
-			count(t, pids[i], &seen.conns[k], ret);
-	}
+	for (size_t i = 0; i < n; i++)
+		look_at(t, pids[i], ret);
 }
 
 /* What it writes is read, so that it does not stand still. */
@@ -205,7 +228,7 @@ static bool all_accepted(const struct trial *t, const struct held *h)
 static bool none_dead(const struct trial *t, const struct held *h)
 {
 	(void)t;
-	return !h->dead;
+	return !h->dead && !h->unknown;
 }
 
 static bool serves_again(const struct trial *t, const struct held *h)
@@ -294,8 +317,10 @@ static void check_service(struct trial *t, struct held *h)
 		drain(t);
 	}
 	if (t->ended)
-		finish(t, USER_HOLDS, "it ended, with wait status 0x%x",
-		       (unsigned)t->status);
+		finish(t, USER_HOLDS, "it ended, with %s %d",
+		       WIFSIGNALED(t->status) ? "signal" : "status",
+		       WIFSIGNALED(t->status) ? WTERMSIG(t->status)
+					      : WEXITSTATUS(t->status));
 	else if (!ok)
 		finish(t, USER_HOLDS,
 		       "it let go of the dead, and serves nobody any more: %s",
@@ -338,6 +363,10 @@ static struct error *judge(struct trial *t, struct held *h)
 		return NULL;
 	}
 	t->r->kept = h->living;
+	if (h->unknown) {
+		finish(t, USER_NOT_RUN, "it cannot be looked at: %s", h->why);
+		return NULL;
+	}
 	finish(t, USER_HOLDS, "still held: %s", h->first);
 	add_report(t);
 	return NULL;

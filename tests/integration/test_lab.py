@@ -760,3 +760,4 @@ def test_user_namespaces_off_is_said(tmp_path):
                      "--clear-groups", "unshare", "-Ur", "sh", "-c", script])
     assert done.status == tool.NOTHING, done
     assert "max_user_namespaces = 0" in done.err, done
+    shutil.rmtree("/tmp/stranded-0", ignore_errors=True)

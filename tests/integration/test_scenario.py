@@ -264,6 +264,24 @@ def test_a_server_that_gives_up_does_not_pass(victim):
     assert "it ended" in result.json["why"]
 
 
+def test_a_server_that_cannot_be_looked_at_does_not_pass(tmp_path, victim):
+    build = tmp_path / "build"
+    shutil.copytree(os.path.join(SCENARIOS, "router-drop"),
+                    tmp_path / "scenarios" / "router-drop")
+    shutil.copytree(os.path.join(os.path.dirname(tool.binary()), "scenarios"),
+                    build / "scenarios")
+    shutil.copy2(tool.binary(), build)
+    child = subprocess.Popen(
+        [build / "stranded", "scenario", "run", "router-drop", "--family", "4",
+         "--victim", "%s :8080" % victim("server"), "--within", "4s"],
+        stdout=subprocess.PIPE, text=True)
+    time.sleep(3)
+    (build / "stranded").unlink()       # it has no eyes any more
+    out = child.communicate(timeout=60)[0]
+    assert "NOT RUN" in out and "cannot be looked at" in out, out
+    assert child.returncode == tool.NOTHING
+
+
 @pytest.mark.parametrize("command, why", [
     ("no-such-program", "it ended before it listened or called: sh: "),
     ("true", "it ended before it listened or called"),

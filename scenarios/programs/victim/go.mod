@@ -1,3 +1,3 @@
-module victim
+module stranded.test/victim
 
 go 1.17

@@ -1,3 +1,3 @@
-module server
+module stranded.test/server
 
 go 1.17
