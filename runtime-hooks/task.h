@@ -74,6 +74,8 @@ struct frame {
 	bool runtime;	      /* a frame of the runtime's own package(s) */
 	bool hidden;	      /* the runtime's own dump leaves it out, unless
 				 it would leave out the whole stack */
+	bool uncertain;
+	const char *object;
 };
 
 /** A whole stack, innermost first; interned: equal stacks, equal pointer. */

@@ -14,8 +14,9 @@
  *
  * What is certain and what is not: a frame comes from call frame information,
  * and then it is right provided that registers and stack were taken at one
- * moment; or the frame pointer had to be looked for on the stack, then it and
- * all that are further out are marked `uncertain`. Where there is neither, the
+ * moment; or a frame pointer that nobody knew had to be looked for on the
+ * stack, then the frames further out are marked `uncertain` unless the code
+ * itself proves where it lies. Where there is neither, the
  * stack ends there, `incomplete`; no frame is made up.
  *
  * Two engines: rules compiled once for each pc (0.3 us per stack), which take
