@@ -9,13 +9,11 @@
 #include "base/clock.h"
 #include "detector/blocked.h"
 #include "detector/frames.h"
+#include "detector/waiting.h"
 
-const char *report_task_word(const struct report *r, uint64_t n)
+const char *report_task_word(enum task_runtime runtime, uint64_t n)
 {
-	enum task_runtime kind = r->survey->tasks ? r->survey->tasks->kind
-						  : TASK_GO;
-
-	switch (kind) {
+	switch (runtime) {
 	case TASK_GO:
 		return n == 1 ? "goroutine" : "goroutines";
 	case TASK_COROUTINE:
@@ -23,7 +21,56 @@ const char *report_task_word(const struct report *r, uint64_t n)
 	case TASK_THREAD:
 		return n == 1 ? "thread" : "threads";
 	}
-	return "tasks";
+	return n == 1 ? "task" : "tasks";
+}
+
+const char *report_word_of(const struct report *r, const struct task *task,
+			   uint64_t n)
+{
+	const struct task_set *set = survey_set_of(r->survey, task);
+
+	return report_task_word(set ? set->snapshot->kind : TASK_THREAD, n);
+}
+
+#define N_RUNTIMES (sizeof(((struct task_counts *)0)->of) / sizeof(uint64_t))
+
+const char *report_any_word(const struct task_counts *counts, uint64_t n)
+{
+	size_t kinds = 0, last = TASK_GO;
+
+	for (size_t i = 0; i < N_RUNTIMES; i++) {
+		if (!counts->of[i])
+			continue;
+		kinds++;
+		last = i;
+	}
+	if (kinds > 1)
+		return n == 1 ? "task" : "tasks";
+	return report_task_word((enum task_runtime)last, n);
+}
+
+void report_counts(char buf[REPORT_COUNTS], const struct task_counts *all,
+		   const struct task_counts *blocked)
+{
+	char n[TEXT_COUNT];
+	size_t len = 0;
+
+	*buf = '\0';
+	for (size_t i = 0; i < N_RUNTIMES; i++)
+		if (all->of[i])
+			len += (size_t)snprintf(
+				buf + len, REPORT_COUNTS - len, "%s%s %s",
+				len ? " and " : "", text_count(n, all->of[i]),
+				report_task_word((enum task_runtime)i,
+						 all->of[i]));
+	if (!len)
+		len = (size_t)snprintf(buf, REPORT_COUNTS, "0 %s",
+				       report_any_word(all, 0));
+	bool threads = all->of[TASK_THREAD] &&
+		       all->of[TASK_THREAD] == task_counts_sum(all);
+	snprintf(buf + len, REPORT_COUNTS - len, ", %s %s",
+		 text_count(n, task_counts_sum(blocked)),
+		 threads ? "blocked" : "parked");
 }
 
 const struct tcp_sample *report_sample(const struct tcp_socket *s)
@@ -32,12 +79,15 @@ const struct tcp_sample *report_sample(const struct tcp_socket *s)
 }
 
 struct blocked_for report_interval(const struct report *r,
-				   const struct task *task,
-				   const struct tcp_socket *s)
+				   const struct task *task)
 {
+	const struct survey *s = r->survey;
+	struct waiting w = waiting_of(task, &s->fds, s->sockets);
+
 	return blocked_interval(&(struct blocked_input){
 		.task = task,
-		.socket = s,
+		.wait = w.wait,
+		.socket = w.socket,
 		.now_mono_ns = r->survey->now_mono_ns,
 		.process_age_ms = r->survey->process_age_ms,
 	});
@@ -58,7 +108,7 @@ static void put_times(struct text *t, const struct survey *s, int used)
 	char took[CLOCK_TEXT_MAX], buf[96];
 
 	clock_format_duration(s->duration_ms, took);
-	if (s->tasks)
+	if (s->n_sets)
 		snprintf(buf, sizeof(buf), "%s, stopped %" PRId64 " ms", took,
 			 s->stopped_ms);
 	else
@@ -82,9 +132,12 @@ void report_head(struct text *t, const struct report *r, const char *what)
 		text_fit(name, process_name(s->process), 40);
 		used += text_put(t, STYLE_BOLD, name);
 		used += fprintf(t->out, " (pid %d", (int)s->process->pid);
-		if (s->tasks) {
+		for (size_t i = 0; i < s->n_sets; i++) {
+			if (s->sets[i].snapshot->kind == TASK_THREAD)
+				continue;
 			used += fprintf(t->out, ", ");
-			used += text_put(t, STYLE_PLAIN, s->tasks->runtime);
+			used += text_put(t, STYLE_PLAIN,
+					 s->sets[i].snapshot->runtime);
 		}
 		used += fprintf(t->out, "): ");
 	} else {
@@ -92,7 +145,9 @@ void report_head(struct text *t, const struct report *r, const char *what)
 	}
 	used += text_put(t, STYLE_PLAIN, what);
 	put_times(t, s, used);
-	if (s->no_runtime)
+	/* A program in C has no goroutines, and that is no news. */
+	if (s->no_runtime &&
+	    (!s->n_sets || error_code(s->no_runtime) != ERROR_ABSENT))
 		text_wrapf(t, "  ", "no goroutines are shown: %s",
 			   error_text(s->no_runtime));
 	if (s->process && s->process->exe_deleted && r->verbose)
@@ -111,6 +166,16 @@ static const char *const singular[][2] = {
 	{ "goroutines wait ", "goroutine waits " },
 	{ "goroutines have ", "goroutine has " },
 	{ "goroutines ", "goroutine " },
+	{ "coroutines were ", "coroutine was " },
+	{ "coroutines wait ", "coroutine waits " },
+	{ "coroutines have ", "coroutine has " },
+	{ "coroutines ", "coroutine " },
+	{ "threads were ", "thread was " },
+	{ "threads wait ", "thread waits " },
+	{ "threads have ", "thread has " },
+	{ "threads ", "thread " },
+	{ "stacks were ", "stack was " },
+	{ "stacks ", "stack " },
 	{ "connections were ", "connection was " },
 	{ "connections ", "connection " },
 	{ "sockets that are ", "socket that is " },
