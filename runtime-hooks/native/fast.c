@@ -38,29 +38,41 @@ bool walk_word(struct walk *w, raddr_t addr, uint64_t *ret)
 	return ok;
 }
 
-bool walk_note(struct walk *w, enum native_end *end_ret)
+/* Why no frame can be added, or -1. */
+static int check_pc(struct walk *w)
 {
 	const struct code *code;
-	raddr_t pc = w->regs.r[NATIVE_RIP];
 
-	if (!pc) {
-		*end_ret = NATIVE_END_OUTERMOST;
-		return false;
-	}
+	if (!w->regs.r[NATIVE_RIP])
+		return NATIVE_END_OUTERMOST;
 	code = native_code(w->native, walk_lookup_pc(&w->regs));
-	if (!code) {
-		*end_ret = NATIVE_END_CORRUPT;
-		return false;
-	}
-	if (w->n == TASK_MAX_FRAMES) {
-		*end_ret = NATIVE_END_LIMIT;
-		return false;
-	}
+	if (!code)
+		return NATIVE_END_CORRUPT;
 	w->object = code->object;
-	w->flags[w->n] = (uint8_t)((w->regs.pc_is_return ? FRAME_RETURN : 0) |
-				   (w->uncertain ? FRAME_UNCERTAIN : 0));
-	w->pcs[w->n++] = pc;
-	return true;
+	return w->n == TASK_MAX_FRAMES ? (int)NATIVE_END_LIMIT : -1;
+}
+
+const struct rule *walk_note(struct walk *w, int *end_ret)
+{
+	raddr_t pc = w->regs.r[NATIVE_RIP];
+	const struct rule *rule;
+	int end = check_pc(w);
+
+	if (end < 0) {
+		rule = native_rule(w->native, pc, w->regs.pc_is_return);
+		if (rule) {
+			w->regs.pc_is_return &= !rule->entry;
+			w->flags[w->n] =
+				(uint8_t)((w->regs.pc_is_return ? FRAME_RETURN
+								: 0) |
+					  (w->uncertain ? FRAME_UNCERTAIN : 0));
+			w->pcs[w->n++] = pc;
+			return rule;
+		}
+		end = -ENOMEM;
+	}
+	*end_ret = end;
+	return NULL;
 }
 
 static bool saved_registers(struct walk *w, const struct rule *rule,
@@ -122,7 +134,8 @@ static bool fast_step(struct walk *w, const struct rule *rule,
 	case RULE_LIBUNWIND:
 		return remote_step(w, rule, end_ret);
 	case RULE_NONE:
-		*end_ret = NATIVE_END_NO_CFI;
+		*end_ret = walk_made_by_hand(w) ? NATIVE_END_OUTERMOST
+						: NATIVE_END_NO_CFI;
 		return false;
 	case RULE_UNREADABLE:
 		*end_ret = NATIVE_END_UNREADABLE;
@@ -136,18 +149,15 @@ static bool fast_step(struct walk *w, const struct rule *rule,
 
 int walk_fast(struct walk *w)
 {
-	enum native_end end;
+	const struct rule *rule;
+	enum native_end why;
+	int end;
 
-	while (walk_note(w, &end)) {
-		const struct rule *rule =
-			native_rule(w->native, walk_lookup_pc(&w->regs));
-
-		if (!rule)
-			return -ENOMEM;
+	while ((rule = walk_note(w, &end))) {
 		if (rule->outermost)
 			return NATIVE_END_OUTERMOST;
-		if (!fast_step(w, rule, &end))
-			return (int)end;
+		if (!fast_step(w, rule, &why))
+			return (int)why;
 	}
-	return (int)end;
+	return end;
 }

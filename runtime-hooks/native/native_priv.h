@@ -40,12 +40,13 @@ enum rule_kind {
 struct rule {
 	enum rule_kind kind : 8;
 	uint8_t cfa_reg;
-	bool outermost; /* the return address is undefined */
+	bool outermost; /* it has no caller */
 	bool signal_frame;
+	bool entry; /* a return address, yet the first of a function */
 	int32_t cfa_offset;
 	int32_t save[SAVED_N]; /* from the CFA, or RULE_SAME, RULE_UNDEFINED */
 	int32_t ret;	       /* of the return address */
-	raddr_t start;	       /* of the function; 0 unknown */
+	raddr_t start, end;    /* of the function; 0 unknown */
 };
 
 struct native {
@@ -91,8 +92,17 @@ struct walk {
 const struct code *native_code(struct native *native, raddr_t pc);
 
 /* rules.c */
-/** NULL: out of memory. */
-const struct rule *native_rule(struct native *native, raddr_t pc);
+/**
+ * The rule of the frame at @pc, looked up before it when it is a return
+ * address. NULL: out of memory.
+ */
+const struct rule *native_rule(struct native *native, raddr_t pc,
+			       bool is_return);
+
+/** What ends right before @pc. */
+enum call_kind { CALL_NONE, CALL_DIRECT, CALL_INDIRECT };
+enum call_kind native_call_before(struct pagecache *mem, raddr_t pc,
+				  raddr_t *target_ret);
 
 /* fast.c */
 /** The word at @addr of the stack. */
@@ -102,10 +112,15 @@ static inline raddr_t walk_lookup_pc(const struct native_regs *regs)
 {
 	return regs->r[NATIVE_RIP] - regs->pc_is_return;
 }
+/** Is the frame without CFI that was noted last known to be the outermost? */
+bool walk_made_by_hand(const struct walk *w);
 /** Step outward until the end; -ENOMEM or an enum native_end. */
 int walk_fast(struct walk *w);
-/** Note the frame of w->regs. False: the end, *end_ret tells which. */
-bool walk_note(struct walk *w, enum native_end *end_ret);
+/**
+ * Note the frame of w->regs and get its rule. NULL: the end, and *end_ret is
+ * as walk_fast() returns it.
+ */
+const struct rule *walk_note(struct walk *w, int *end_ret);
 
 /* remote.c */
 /** Returns false when out of memory. */
@@ -119,6 +134,14 @@ bool remote_step(struct walk *w, const struct rule *rule,
 int walk_remote(struct walk *w);
 
 /* recover.c */
+/**
+ * How far below RBP the stack pointer stands when the function [@start, @end)
+ * calls another, from the instructions that it begins with. False: these do
+ * not tell, or it takes stack at run time.
+ */
+bool prologue_depth(struct pagecache *mem, raddr_t start, raddr_t end,
+		    raddr_t pc, uint64_t *ret);
+
 /**
  * RBP, which @rule needs and nobody knows, from the stack. Sets w->uncertain
  * unless it is proven.

@@ -35,6 +35,13 @@ static bool is_runtime(const char *object)
 	return false;
 }
 
+/*
+ * Functions of assembly without call frame information that stacks begin
+ * with. Boost.Context has its coroutines return into the middle of
+ * make_fcontext (libs/context/src/asm/make_x86_64_sysv_elf_gas.S, "finish").
+ */
+static const char *const bottoms[] = { "make_fcontext" };
+
 static const char *keep(struct native *native, const char *text)
 {
 	return text ? arena_strdup(native->arena, text) : NULL;
@@ -85,7 +92,7 @@ static struct frame *make_frame(struct native *native, const struct site *site,
 static void find_names(struct native *native, const struct code *code,
 		       raddr_t pc, struct names_at *at)
 {
-	const struct rule *rule = native_rule(native, pc);
+	const struct rule *rule = native_rule(native, pc, false);
 	struct object *object = code ? code->object : NULL;
 	struct names *names = NULL;
 
@@ -152,6 +159,20 @@ const struct frame *native_frame(struct native *native, raddr_t pc,
 		find_site(native, pc, is_return ? FRAME_RETURN : 0);
 
 	return site ? site->frames[0] : NULL;
+}
+
+bool walk_made_by_hand(const struct walk *w)
+{
+	const struct site *site;
+
+	if (!w->n || !(w->flags[w->n - 1] & FRAME_RETURN))
+		return false;
+	site = find_site(w->native, w->pcs[w->n - 1], w->flags[w->n - 1]);
+	for (size_t i = 0; site && i < sizeof(bottoms) / sizeof(bottoms[0]);
+	     i++)
+		if (!strcmp(site->frames[0]->function, bottoms[i]))
+			return true;
+	return false;
 }
 
 static bool fill_frames(struct native *native, const struct walk *w,
