@@ -27,6 +27,7 @@ PREFIX     ?= /usr/local
 BINDIR     ?= $(PREFIX)/bin
 MANDIR     ?= $(PREFIX)/share/man
 DATADIR    ?= $(PREFIX)/share/stranded
+LIBDIR     ?= $(PREFIX)/lib
 LIBEXECDIR ?= $(PREFIX)/libexec/stranded
 DESTDIR    ?=
 PKG_CONFIG ?= pkg-config
@@ -147,10 +148,12 @@ $(BUILD)/.flags: need-packages
 $(BUILD)/.version: FORCE
 	@$(call stamp,$(VERSION))
 $(BUILD)/.place: FORCE
-	@$(call stamp,$(DATADIR) $(LIBEXECDIR))
+	@$(call stamp,$(DATADIR) $(LIBDIR) $(LIBEXECDIR))
 $(BUILD)/scenarios/run/place.o: $(BUILD)/.place
 $(BUILD)/scenarios/run/place.o: private OWN_CPPFLAGS = \
 	-DSTRANDED_DATADIR='"$(DATADIR)"' -DSTRANDED_LIBEXECDIR='"$(LIBEXECDIR)"'
+$(BUILD)/detector/cmd_run.o: $(BUILD)/.place
+$(BUILD)/detector/cmd_run.o: private OWN_CPPFLAGS = -DSTRANDED_LIBDIR='"$(LIBDIR)"'
 $(BUILD)/detector/version.o: private OWN_CPPFLAGS = -DSTRANDED_VERSION='"$(VERSION)"'
 $(BUILD)/detector/version.o: $(BUILD)/.version
 $(BUILD)/detector/rules_builtin.o: $(wildcard detector/*.rules)

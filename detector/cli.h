@@ -112,6 +112,9 @@ struct command {
 	uint32_t formats;    /* bit per enum format */
 	size_t min_args, max_args;
 	int (*run)(const struct cli *cli); /* returns an enum exit_status */
+	/* the first argument begins another program's command line: what
+	 * follows is none of ours, even if it looks like an option */
+	bool takes_command;
 };
 
 struct cli_option {
@@ -151,6 +154,7 @@ int cmd_probe(const struct cli *cli);
 int cmd_lab(const struct cli *cli);
 int cmd_scenario(const struct cli *cli);
 int cmd_heal(const struct cli *cli);
+int cmd_run(const struct cli *cli);
 int cmd_doctor(const struct cli *cli);
 int cmd_version(const struct cli *cli);
 int cmd_help(const struct cli *cli);
