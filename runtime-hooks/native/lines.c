@@ -4,11 +4,15 @@
 #include <dwarf.h>
 #include <elfutils/libdw.h>
 #include <fcntl.h>
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
+
+#define MAX_SCOPES 16
+#define MAX_NAME 4096
 
 /* Code of one compilation unit. */
 struct unit_range {
@@ -156,6 +160,57 @@ static bool find_unit(const struct lines *lines, uint64_t addr, Dwarf_Die *ret)
 	return dwarf_offdie(lines->dwarf, lines->v[lo - 1].unit, ret) != NULL;
 }
 
+/* The DIE that declares the function: where its name and its scope are. */
+static void declaration(Dwarf_Die *die, Dwarf_Die *ret)
+{
+	static const unsigned int links[] = { DW_AT_abstract_origin,
+					      DW_AT_specification };
+
+	*ret = *die;
+	for (size_t i = 0; i < sizeof(links) / sizeof(links[0]); i++) {
+		Dwarf_Attribute attr;
+		Dwarf_Die to;
+
+		if (dwarf_formref_die(dwarf_attr(ret, links[i], &attr), &to))
+			*ret = to;
+	}
+}
+
+static bool names_a_scope(Dwarf_Die *die)
+{
+	switch (dwarf_tag(die)) {
+	case DW_TAG_namespace:
+	case DW_TAG_class_type:
+	case DW_TAG_structure_type:
+	case DW_TAG_union_type:
+		return true;
+	default:
+		return false;
+	}
+}
+
+/* "name" with the namespaces and classes that it is in. */
+static const char *qualified(Dwarf_Die *die, const char *name,
+			     struct arena *arena)
+{
+	AUTO_FREE Dwarf_Die *scopes = NULL;
+	Dwarf_Die declared;
+	int n;
+
+	declaration(die, &declared);
+	n = dwarf_getscopes_die(&declared, &scopes);
+	for (int i = 1; i < n && i < MAX_SCOPES && name; i++) {
+		const char *scope;
+
+		if (!names_a_scope(&scopes[i]))
+			continue;
+		scope = dwarf_diename(&scopes[i]);
+		name = arena_printf(arena, "%.*s::%s", DEMANGLE_MAX,
+				    scope ? scope : "(anonymous)", name);
+	}
+	return name;
+}
+
 static const char *name_of(Dwarf_Die *die, struct arena *arena)
 {
 	Dwarf_Attribute attr;
@@ -164,9 +219,12 @@ static const char *name_of(Dwarf_Die *die, struct arena *arena)
 	if (dwarf_attr_integrate(die, DW_AT_linkage_name, &attr) ||
 	    dwarf_attr_integrate(die, DW_AT_MIPS_linkage_name, &attr))
 		name = dwarf_formstring(&attr);
-	if (!name)
-		name = dwarf_diename(die);
-	return name ? names_demangle(arena, name, strlen(name)) : NULL;
+	if (name)
+		return names_demangle(arena, name, strnlen(name, MAX_NAME));
+	name = dwarf_diename(die);
+	if (name)
+		name = arena_strndup(arena, name, DEMANGLE_MAX);
+	return name ? qualified(die, name, arena) : NULL;
 }
 
 /* Where the function in @die was inlined: the place of the frame around it. */
