@@ -35,6 +35,24 @@ static bool is_runtime(const char *object)
 	return false;
 }
 
+/* Where distributions have their libraries. */
+static const char *const system_folders[] = {
+	"/lib/",       "/lib32/",     "/lib64/",       "/usr/lib/",
+	"/usr/lib32/", "/usr/lib64/", "/usr/libexec/", "[",
+};
+
+static bool is_own(const struct object *object)
+{
+	if (object->main)
+		return true;
+	for (size_t i = 0;
+	     i < sizeof(system_folders) / sizeof(system_folders[0]); i++)
+		if (!strncmp(object->path, system_folders[i],
+			     strlen(system_folders[i])))
+			return false;
+	return true;
+}
+
 /*
  * Functions of assembly without call frame information that stacks begin
  * with. Boost.Context has its coroutines return into the middle of
@@ -85,6 +103,7 @@ static struct frame *make_frame(struct native *native, const struct site *site,
 	if (object) {
 		frame->object = keep(native, object->name);
 		frame->runtime = is_runtime(object->name);
+		frame->own = !frame->runtime && is_own(object);
 	}
 	return frame->function ? frame : NULL;
 }

@@ -76,7 +76,9 @@ static void assert_c_names(const struct native_result *r)
 		     line_of("deep.c", "		leaf();"));
 	assert_place(frame_of(r, "main"), "deep.c",
 		     line_of("deep.c", "		deep(DEPTH - 2);"));
+	assert_false(r->stack->frames[0]->own);
 	assert_false(frame_of(r, "main")->runtime);
+	assert_true(frame_of(r, "main")->own);
 	assert_string_equal(frame_of(r, "main")->object, "deep");
 }
 
