@@ -1,7 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "tests/unit/nativelab.h"
 
+#include <netinet/in.h>
+#include <poll.h>
+#include <sys/socket.h>
 #include <ucontext.h>
+
+#include "base/arena.h"
 
 static const char *const flags[] = {
 	"-O0 -g",
@@ -248,6 +253,152 @@ static void test_a_parked_coroutine_is_unwound_to_its_start(void **state)
 	}
 }
 
+/* A listener that accepts no one: clients wait for what never comes. */
+static int silent_port(int *fd_ret)
+{
+	struct sockaddr_in at = { .sin_family = AF_INET,
+				  .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+	socklen_t len = sizeof(at);
+	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	assert_int_equal(bind(fd, (struct sockaddr *)&at, sizeof(at)), 0);
+	assert_int_equal(listen(fd, 5), 0);
+	assert_int_equal(getsockname(fd, (struct sockaddr *)&at, &len), 0);
+	*fd_ret = fd;
+	return ntohs(at.sin_port);
+}
+
+static const char java_source[] =
+	"public class Wait { public static void main(String[] a) throws "
+	"Exception { new Thread(() -> { synchronized (Wait.class) { try { "
+	"Wait.class.wait(); } catch (Exception e) { } } }).start(); "
+	"new java.net.Socket(\"127.0.0.1\", Integer.parseInt(a[0]))"
+	".getInputStream().read(); } }";
+
+/* Programs as they are installed; %p is the port. */
+static const struct {
+	const char *name;
+	const char *argv[8];
+} programs[] = {
+	{ "python3",
+	  { "-c",
+	    "import socket, sys, threading\n"
+	    "s = socket.create_connection(('127.0.0.1', int(sys.argv[1])))\n"
+	    "threading.Thread(target=s.recv, args=(1,), daemon=True).start()\n"
+	    "s.recv(1)",
+	    "%p" } },
+	{ "redis-cli", { "-p", "%p", "subscribe", "x" } },
+	{ "psql", { "host=127.0.0.1 port=%p sslmode=disable", "-c", "" } },
+	{ "curl", { "-sS", "http://127.0.0.1:%p/" } },
+	{ "java", { "-Xmx64m", "%j", "%p" } },
+};
+
+/* @from with %p and %j replaced. */
+static char *expand(const char *from, int port, const char *java)
+{
+	const char *at = strchr(from, '%');
+	char *to;
+
+	if (!at)
+		return strdup(from);
+	if (at[1] == 'j')
+		return strdup(java);
+	if (asprintf(&to, "%.*s%d%s", (int)(at - from), from, port, at + 2) < 0)
+		fail();
+	return to;
+}
+
+static void start_program(struct lab *lab, size_t i, int port, const char *java)
+{
+	char *argv[10] = { strdup(programs[i].name) };
+
+	memset(lab, 0, sizeof(*lab));
+	for (size_t j = 0; j < 8 && programs[i].argv[j]; j++)
+		argv[j + 1] = expand(programs[i].argv[j], port, java);
+	lab_start(lab, argv, false);
+	for (size_t j = 0; argv[j]; j++)
+		free(argv[j]);
+}
+
+/* Until it has connected: a socket of its own in a call that waits. */
+static void wait_connected(struct lab *lab, int listener)
+{
+	struct pollfd p = { .fd = listener, .events = POLLIN };
+
+	assert_int_equal(poll(&p, 1, 30000), 1);
+	usleep(500000);
+	assert_ok(process_open(lab->pid, &lab->p));
+	assert_ok(native_open(lab->p, &lab->native));
+}
+
+/* Returns whether the whole stack could be had without a stop. */
+static bool check_thread(struct lab *lab, const char *name, pid_t tid)
+{
+	uint64_t have[LAB_MAX_PCS], want[LAB_MAX_PCS];
+	struct native_regs regs, few;
+	struct native_result all, part;
+	size_t n = 0, max;
+
+	if (!lab_wait_blocked(lab, tid))
+		return false;
+	lab_stopped_regs(tid, &regs);
+	if (!lab_wait_blocked(lab, tid))
+		return false;
+	all = lab_both(lab, name, &regs);
+	lab_blocked_regs(lab, tid, &few);
+	part = lab_unwind(lab, NATIVE_FAST, &few);
+	max = lab_pcs(all.stack, want, LAB_MAX_PCS);
+	lab_pcs(part.stack, have, LAB_MAX_PCS);
+	for (uint32_t i = 0; i < part.stack->n; i++)
+		if (!part.stack->frames[i]->inlined)
+			n += !part.stack->frames[i]->uncertain;
+	if (n > max || memcmp(have, want, n * sizeof(have[0])) != 0) {
+		lab_print("without a stop", &part);
+		lab_print("stopped", &all);
+		fail_msg("%s, thread %d: a wrong frame", name, (int)tid);
+	}
+	return part.end == all.end;
+}
+
+static void check_program(size_t i, const char *java)
+{
+	AUTO_ARENA struct arena *arena = arena_create();
+	size_t n, whole = 0;
+	struct lab lab;
+	pid_t *tids;
+	int listener;
+
+	start_program(&lab, i, silent_port(&listener), java);
+	wait_connected(&lab, listener);
+	assert_ok(process_threads(lab.p, arena, &tids, &n));
+	for (size_t j = 0; j < n; j++)
+		whole += check_thread(&lab, programs[i].name, tids[j]);
+	print_message("%s: %zu of %zu threads as well without a stop\n",
+		      programs[i].name, whole, n);
+	assert_true(whole > 0);
+	lab_end(&lab);
+	close(listener);
+}
+
+static void test_stacks_of_installed_programs(void **state)
+{
+	char java[] = "/tmp/stranded-native-XXXXXX.java";
+	int fd = mkstemps(java, 5);
+
+	(void)state;
+	assert_true(write(fd, java_source, sizeof(java_source) - 1) > 0);
+	close(fd);
+	for (size_t i = 0; i < N_OF(programs); i++) {
+		char command[128];
+
+		snprintf(command, sizeof(command),
+			 "command -v %s >/dev/null 2>&1", programs[i].name);
+		NEEDS(programs[i].name, !system(command));
+		check_program(i, java);
+	}
+	unlink(java);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -258,6 +409,7 @@ int main(void)
 		cmocka_unit_test(test_an_overrun_stack_makes_up_no_frame),
 		cmocka_unit_test(
 			test_a_parked_coroutine_is_unwound_to_its_start),
+		cmocka_unit_test(test_stacks_of_installed_programs),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
