@@ -261,6 +261,8 @@ static const struct {
 	  "core::fmt::Write::write_fmt" },
 	{ "_RNvCskwGfYPst2Cb_3foo3bar", "foo::bar" },
 	{ "_Znonsense", "_Znonsense" },
+	// a piece of no bytes at no address
+	{ "_RNvC0skwGfCb_3Coo3r", "_RNvC0skwGfCb_3Coo3r" },
 };
 
 static void test_names_are_demangled(void **state)
