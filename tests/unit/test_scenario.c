@@ -245,6 +245,58 @@ static void test_every_row_of_the_table_has_a_scenario(void **state)
 	}
 }
 
+static const struct scenario *healthy_twin(const struct scenario_list *all,
+					   const char *name)
+{
+	for (size_t i = 0; i < all->n; i++) {
+		const char *other = all->v[i].name;
+		size_t len = strlen(name);
+
+		if (!strncmp(other, name, len) &&
+		    !strcmp(other + len, "-healthy"))
+			return &all->v[i];
+	}
+	return NULL;
+}
+
+static bool is_stranded(const struct scenario *s, const char *program)
+{
+	return !strcmp(s->program, program) && s->finding;
+}
+
+static void test_every_kind_of_task_has_a_leaky_and_a_healthy_twin(void **state)
+{
+	static const char *const programs[] = {
+		"twin-ucontext", "twin-pth",	     "twin-state-threads",
+		"twin-pcl",	 "twin-boost-fiber", "twin-header",
+		"twin-threads",	 "twin-poll-loop",   "twin-epoll-loop",
+		"twin-python",	 "twin-java",
+	};
+	AUTO_ARENA struct arena *arena = arena_create();
+	struct scenario_list all;
+
+	(void)state;
+	assert_ok(scenario_load_all("scenarios", arena, &all));
+	for (size_t i = 0; i < N_OF(programs); i++) {
+		const struct scenario *leaky = NULL, *healthy;
+
+		for (size_t k = 0; k < all.n; k++)
+			if (is_stranded(&all.v[k], programs[i]))
+				leaky = &all.v[k];
+		assert_non_null(leaky);
+		assert_true(leaky->n_faults && leaky->findings > 0);
+		assert_non_null(leaky->runtime);
+		healthy = healthy_twin(&all, leaky->name);
+		assert_non_null(healthy);
+		// the same program, and nothing that happens to it
+		assert_string_equal(healthy->program, leaky->program);
+		assert_int_equal(healthy->hook, leaky->hook);
+		assert_int_equal(healthy->connections, leaky->connections);
+		assert_int_equal(healthy->n_faults, 0);
+		assert_int_equal(healthy->findings, 0);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -257,6 +309,8 @@ int main(void)
 		cmocka_unit_test(test_what_is_not_said_has_a_default),
 		cmocka_unit_test(test_verdicts_have_names),
 		cmocka_unit_test(test_every_row_of_the_table_has_a_scenario),
+		cmocka_unit_test(
+			test_every_kind_of_task_has_a_leaky_and_a_healthy_twin),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
