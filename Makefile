@@ -94,7 +94,7 @@ VICTIM   := $(BUILD)/scenarios/victim
 # Victims with C coroutines, threads and event loops.
 TWIN_DIR := scenarios/programs/twins
 TWINS    := $(addprefix $(BUILD)/scenarios/twin-,ucontext pcl pth state-threads \
-	boost-fiber threads poll-loop epoll-loop python java)
+	boost-fiber threads poll-loop epoll-loop python java) $(BUILD)/scenarios/Twin.class
 FUZZERS  := $(patsubst tests/fuzz/%.c,$(BUILD)/fuzz/%,$(wildcard tests/fuzz/fuzz_*.c))
 
 # without a main there is the library alone
@@ -153,11 +153,14 @@ $(BUILD)/scenarios/twin-%: $(TWIN_DIR)/%.cc $(BUILD)/scenarios/twin.o
 $(BUILD)/scenarios/twin-python: $(TWIN_DIR)/python.py
 	$(Q)install -D -m 0755 $< $@
 
-$(BUILD)/scenarios/twin-java: $(TWIN_DIR)/java.sh $(TWIN_DIR)/Twin.java
+# a class beside the script, which is there when the class is
+$(BUILD)/scenarios/Twin.class: $(TWIN_DIR)/Twin.java
 	$(call say,TWIN)
-	$(Q)mkdir -p $(@D); rm -f $@; if command -v javac >/dev/null; \
-	  then javac -d $(@D) $(TWIN_DIR)/Twin.java && install -m 0755 $< $@; \
-	  else echo '  not built: needs default-jdk-headless'; fi
+	$(Q)mkdir -p $(@D); command -v javac >/dev/null || { \
+	  echo '  not built: needs javac, default-jdk-headless'; exit 0; }; \
+	  javac -d $(@D) $<
+$(BUILD)/scenarios/twin-java: $(TWIN_DIR)/java.sh $(BUILD)/scenarios/Twin.class
+	$(Q)rm -f $@; [ ! -f $(@D)/Twin.class ] || install -D -m 0755 $< $@
 
 scenarios: $(PROGRAMS) $(VICTIM) $(TWINS)
 
@@ -243,14 +246,14 @@ fuzz-run: fuzz
 install: all
 	install -D -m 0755 $(BIN) '$(DESTDIR)$(BINDIR)/stranded'
 	install -d '$(DESTDIR)$(LIBEXECDIR)'
-	install -m 0755 $(PROGRAMS) $(wildcard $(VICTIM)) '$(DESTDIR)$(LIBEXECDIR)'
+	install -m 0755 $(PROGRAMS) $(wildcard $(VICTIM) $(TWINS)) '$(DESTDIR)$(LIBEXECDIR)'
 	for f in $(SCENARIOS:scenarios/%=%); do \
 	  install -D -m 0644 "scenarios/$$f" '$(DESTDIR)$(DATADIR)/scenarios'/"$$f" || exit 1; done
 	$(if $(MAN),install -d '$(DESTDIR)$(MANDIR)/man1' && install -m 0644 $(MAN) '$(DESTDIR)$(MANDIR)/man1')
 
 uninstall:
 	rm -rf '$(DESTDIR)$(DATADIR)/scenarios'
-	rm -f $(patsubst %,'$(DESTDIR)$(LIBEXECDIR)/%',$(notdir $(PROGRAMS) $(VICTIM)))
+	rm -f $(patsubst %,'$(DESTDIR)$(LIBEXECDIR)/%',$(notdir $(PROGRAMS) $(VICTIM) $(TWINS)))
 	rm -f '$(DESTDIR)$(BINDIR)/stranded' $(patsubst %,'$(DESTDIR)$(MANDIR)/man1/%',$(notdir $(MAN)))
 
 clean:
