@@ -168,8 +168,10 @@ def test_a_victim_that_could_not_be_built_is_no_pass(own):
     assert result.status == tool.NOTHING, result
     assert "NOT RUN" in result.out
     assert "twin-of-nothing' is missing; run 'make scenarios'" in result.out
+    own("idle-healthy")
     strict = dict(env, STRANDED_TEST_STRICT="1")
-    result = scenario("run", "thread-reader", "--family", "4", env=strict)
+    result = scenario("run", "thread-reader", "idle-healthy", "--family", "4",
+                      env=strict)
     assert result.status == tool.FINDINGS, result
 
 
