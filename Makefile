@@ -94,7 +94,7 @@ VICTIM   := $(BUILD)/scenarios/victim
 # Victims with C coroutines, threads and event loops.
 TWIN_DIR := scenarios/programs/twins
 TWINS    := $(addprefix $(BUILD)/scenarios/twin-,ucontext pcl pth state-threads \
-	boost-fiber threads poll-loop epoll-loop python java) $(BUILD)/scenarios/Twin.class
+	boost-fiber header threads poll-loop epoll-loop python java) $(BUILD)/scenarios/Twin.class
 FUZZERS  := $(patsubst tests/fuzz/%.c,$(BUILD)/fuzz/%,$(wildcard tests/fuzz/fuzz_*.c))
 
 # without a main there is the library alone
