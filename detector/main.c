@@ -1,42 +1,30 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <fcntl.h>
 #include <locale.h>
-#include <sys/resource.h>
 #include <unistd.h>
 
 #include "detector/cli.h"
+#include "detector/limits.h"
 
 /*
  * Started with stdin, stdout or stderr closed, the next file opened would take
  * its number, and be given what is said there: a recording, or a socket. What
- * stands there instead fails as the closed one would: read only for output.
+ * stands there instead fails as the closed one would: read only for output. A
+ * program that `run` becomes finds it closed, as it would have been.
  */
 static void hold_standard_fds(void)
 {
 	for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++)
 		if (fcntl(fd, F_GETFD) < 0)
 			open("/dev/null",
-			     fd == STDIN_FILENO ? O_WRONLY : O_RDONLY);
-}
-
-/*
- * A node may have a thousand network namespaces, and each that a peer is
- * looked for in takes several sockets: more than the usual 1,024 fds.
- */
-static void allow_many_fds(void)
-{
-	struct rlimit limit;
-
-	if (getrlimit(RLIMIT_NOFILE, &limit))
-		return;
-	limit.rlim_cur = limit.rlim_max;
-	setrlimit(RLIMIT_NOFILE, &limit);
+			     (fd == STDIN_FILENO ? O_WRONLY : O_RDONLY) |
+				     O_CLOEXEC);
 }
 
 int main(int argc, char **argv)
 {
 	hold_standard_fds();
-	allow_many_fds();
+	limits_raise();
 	/*
 	 * For wcwidth() only: how many columns a foreign name takes. Numbers
 	 * and messages stay in the C locale.
