@@ -339,7 +339,9 @@ static struct error *judge_socket(struct walk *w, size_t i)
 		.blocked = { .at_most_ms = -1 },
 		.fd = w->fd_of[i],
 		.holder = w->held[i].task,
-		.runtime = w->held[i].runtime,
+		.runtime = w->held[i].task ? w->held[i].runtime
+			   : w->in->n_sets ? w->in->sets[0].snapshot->kind
+					   : TASK_GO,
 	};
 	return add(w, &j, &m, accepted(w, s) ? "accepted" : "dialed");
 }

@@ -252,14 +252,29 @@ struct stack_row {
 /* Room for a folded stack, or a whole one, and its creator. */
 #define STACK_ROWS (TASK_MAX_FRAMES + 2)
 
+/* file:line, or of native code without that the object it lies in. */
 static char *location(const struct frame *f, bool verbose)
 {
 	char *s;
 	const char *file = verbose ? f->file : frame_short_file(f);
 
-	if (!f->line || asprintf(&s, "%s:%" PRIu32, file, f->line) < 0)
+	if (!f->line)
+		return f->object && strncmp(f->function, f->object,
+					    strlen(f->object)) != 0
+			       ? strdup(f->object)
+			       : NULL;
+	if (asprintf(&s, "%s:%" PRIu32, file, f->line) < 0)
 		return NULL;
 	return s;
+}
+
+static void fill_row(struct stack_row *row, const struct frame *f, bool verbose)
+{
+	row->left = f->function;
+	row->where = location(f, verbose);
+	if (f->uncertain &&
+	    asprintf(&row->made, "%s (uncertain)", f->function) >= 0)
+		row->left = row->made;
 }
 
 static size_t whole_rows(const struct stack *stack, bool verbose,
@@ -269,12 +284,15 @@ static size_t whole_rows(const struct stack *stack, bool verbose,
 	const struct frame *v[TASK_MAX_FRAMES];
 	size_t n = stack_visible(stack, v);
 
-	for (size_t i = 0; i < n; i++)
-		rows[i] = (struct stack_row){
-			.left = v[i]->function,
-			.where = location(v[i], verbose),
+	for (size_t i = 0; i < n; i++) {
+		rows[i] = (struct stack_row){ .indent = 6, .own = v[i] == own };
+		fill_row(&rows[i], v[i], verbose);
+	}
+	/* Go says so itself, of a whole stack; here it is our own limit. */
+	if (n && stack->incomplete && v[0]->object)
+		rows[n++] = (struct stack_row){
+			.left = "... its callers could not be told",
 			.indent = 6,
-			.own = v[i] == own,
 		};
 	return n;
 }
@@ -287,13 +305,11 @@ static size_t folded_rows(const struct stack *stack, bool verbose,
 
 	for (size_t i = 0; i < n; i++) {
 		rows[i] = (struct stack_row){ .indent = 6, .own = v[i].own };
-		if (v[i].frame) {
-			rows[i].left = v[i].frame->function;
-			rows[i].where = location(v[i].frame, verbose);
-		} else if (asprintf(&rows[i].made, "... %zu more frames",
-				    v[i].skipped) >= 0) {
+		if (v[i].frame)
+			fill_row(&rows[i], v[i].frame, verbose);
+		else if (asprintf(&rows[i].made, "... %zu more frames",
+				  v[i].skipped) >= 0)
 			rows[i].left = rows[i].made;
-		}
 	}
 	return n;
 }

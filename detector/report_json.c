@@ -275,8 +275,12 @@ static json_t *advice_json(const struct finding *f)
 		const struct frame *site = f->advice[i].site;
 		AUTO_FREE char *line = NULL;
 
-		if (!site || asprintf(&line, "%s:%" PRIu32 ": %s", site->file,
-				      site->line, f->advice[i].text) < 0)
+		if (!site ||
+		    (site->line
+			     ? asprintf(&line, "%s:%" PRIu32 ": %s", site->file,
+					site->line, f->advice[i].text)
+			     : asprintf(&line, "%s: %s", site->function,
+					f->advice[i].text)) < 0)
 			line = NULL;
 		json_array_append_new(a, text(line ? line : f->advice[i].text));
 	}

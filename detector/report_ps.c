@@ -113,7 +113,7 @@ static void describe_frame(char cell[TEXT_CELL], const struct frame *f,
 	const char *name = f ? f->function : "-";
 	const char *file = f ? frame_short_file(f) : "";
 
-	if (f && !wide) {
+	if (f && !wide && !f->object) {
 		size_t package = frame_package_len(name);
 
 		if (frame_classify(name) == FRAME_PROGRAM) {

@@ -348,6 +348,8 @@ static char *advice_site(const struct frame *site)
 {
 	char *s;
 
+	if (site && !site->line)
+		return strdup(site->function);
 	if (!site ||
 	    asprintf(&s, "%s:%" PRIu32, frame_short_file(site), site->line) < 0)
 		return NULL;

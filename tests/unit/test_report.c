@@ -382,7 +382,9 @@ static void test_json_of_ps_and_sockets_have_one_frame(void **state)
 
 static char *debug2(struct world *w)
 {
-	struct survey s = { .process = &process, .tasks = &w->snap };
+	struct survey s = { .process = &process,
+			    .sets = { { .snapshot = &w->snap } },
+			    .n_sets = 1 };
 	const struct report r = { .survey = &s };
 	char *out = NULL;
 	size_t len;
