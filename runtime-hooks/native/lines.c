@@ -75,7 +75,8 @@ static bool index_units(struct lines *lines)
 			if (!add_range(lines, lo, hi, dwarf_dieoffset(&die)))
 				return false;
 	}
-	qsort(lines->v, lines->n, sizeof(*lines->v), compare);
+	if (lines->n)
+		qsort(lines->v, lines->n, sizeof(*lines->v), compare);
 	return true;
 }
 
