@@ -249,6 +249,62 @@ static void test_symbols_are_found_by_name(void **state)
 	lab_clean(&lab);
 }
 
+/* What is blocked in the function @name of a library. */
+static void assert_in(struct lab *lab, const char *name, uint64_t *pc_ret)
+{
+	struct native_regs regs;
+	struct native_result r;
+
+	assert_true(lab_wait_blocked(lab, lab->pid));
+	lab_stopped_regs(lab->pid, &regs);
+	r = lab_both(lab, name, &regs);
+	assert_int_equal(r.end, NATIVE_END_OUTERMOST);
+	*pc_ret = frame_of(&r, name)->pc;
+	assert_true(frame_of(&r, name)->own);
+}
+
+/* Let it go on to the next place: its count of switches tells. */
+static void go_on(struct lab *lab)
+{
+	assert_int_equal(write(lab->in, "x", 1), 1);
+	usleep(200000);
+}
+
+static void test_code_that_comes_and_goes(void **state)
+{
+	char a[160], b[160];
+	struct lab lab;
+	uint64_t at[2];
+
+	(void)state;
+	lab_build(&lab, "deep.c", "-O1");
+	snprintf(a, sizeof(a), "%s-a.so", lab.program);
+	snprintf(b, sizeof(b), "%s-b.so", lab.program);
+	run("gcc -O1 -shared -fPIC -DNAME=alpha -o %s "
+	    "tests/victims/native/plugin.c",
+	    a);
+	run("gcc -O1 -shared -fPIC -DNAME=bravo -o %s "
+	    "tests/victims/native/plugin.c",
+	    b);
+
+	char *const argv[] = { lab.program, (char *)"reload", a, b, NULL };
+
+	lab_start(&lab, argv, true);
+	lab_attach(&lab);
+	go_on(&lab);
+	// loaded since: found without native_begin()
+	assert_in(&lab, "alpha", &at[0]);
+	go_on(&lab);
+	assert_ok(native_begin(lab.native));
+	assert_in(&lab, "bravo", &at[1]);
+	// or this shows nothing
+	assert_true(at[0] == at[1]);
+	lab_end(&lab);
+	unlink(a);
+	unlink(b);
+	lab_clean(&lab);
+}
+
 static bool has_gap(const struct lab *lab, const char *part)
 {
 	const struct gaps *gaps = native_gaps(lab->native);
@@ -391,6 +447,7 @@ int main(void)
 		cmocka_unit_test(test_the_file_may_be_gone_or_be_another),
 		cmocka_unit_test(test_inlined_functions_of_cxx_are_frames),
 		cmocka_unit_test(test_symbols_are_found_by_name),
+		cmocka_unit_test(test_code_that_comes_and_goes),
 		cmocka_unit_test(test_debug_information_may_be_a_bomb),
 		cmocka_unit_test(test_lines_are_read_by_a_child_that_may_die),
 		cmocka_unit_test(test_names_are_demangled),
