@@ -7,6 +7,7 @@
  *
  * usage: deep MODE
  *   plain    17 functions
+ *   recurse  3,000 functions
  *   alloca   with stack taken at run time
  *   align    with a realigned stack
  *   signal   in a signal handler
@@ -267,6 +268,8 @@ int main(int argc, char **argv)
 	backtrace(warm, 1);
 	if (!strcmp(mode, "plain"))
 		deep(DEPTH - 2);
+	else if (!strcmp(mode, "recurse"))
+		deep(3000);
 	else if (!strcmp(mode, "alloca"))
 		with_alloca(5);
 	else if (!strcmp(mode, "align"))
