@@ -205,6 +205,66 @@ static void test_an_overrun_stack_makes_up_no_frame(void **state)
 	}
 }
 
+/* Where jump_fcontext saves them: jump_x86_64_sysv_elf_gas.S of Boost 1.74. */
+static void fcontext_regs(struct lab *lab, struct native_regs *regs)
+{
+	static const struct {
+		unsigned int at;
+		enum native_reg to;
+	} saved[] = {
+		{ 0x08, NATIVE_R12 }, { 0x10, NATIVE_R13 },
+		{ 0x18, NATIVE_R14 }, { 0x20, NATIVE_R15 },
+		{ 0x28, NATIVE_RBX }, { 0x30, NATIVE_RBP },
+		{ 0x38, NATIVE_RIP },
+	};
+
+	memset(regs, 0, sizeof(*regs));
+	regs->pc_is_return = true;
+	for (size_t i = 0; i < N_OF(saved); i++) {
+		uint64_t word;
+
+		assert_int_equal(process_read(lab->p,
+					      lab->truth[0] + saved[i].at,
+					      &word, sizeof(word)),
+				 0);
+		native_regs_set(regs, saved[i].to, word);
+	}
+	native_regs_set(regs, NATIVE_RSP, lab->truth[0] + 0x40);
+}
+
+static void test_a_coroutine_of_boost_is_unwound_to_its_start(void **state)
+{
+	const char *how[] = { "-O2 -lboost_context", "-O0 -lboost_context" };
+	uint64_t pcs[LAB_MAX_PCS];
+
+	(void)state;
+	NEEDS("libboost-context-dev",
+	      !access("/usr/include/boost/context/detail/fcontext.hpp", R_OK));
+	for (size_t i = 0; i < N_OF(how); i++) {
+		struct native_result r;
+		struct native_regs regs;
+		struct lab lab;
+		size_t n;
+
+		lab_build(&lab, "fcontext.cc", how[i]);
+		lab_run(&lab, "");
+		lab_attach(&lab);
+		assert_true(lab_wait_blocked(&lab, lab.pid));
+		fcontext_regs(&lab, &regs);
+		r = lab_both(&lab, "fcontext", &regs);
+		n = lab_pcs(r.stack, pcs, LAB_MAX_PCS);
+		assert_int_equal(r.end, NATIVE_END_OUTERMOST);
+		// the first is in park, after another call than backtrace's
+		if (n != lab.n_truth || memcmp(pcs + 1, lab.truth + 1,
+					       (n - 1) * sizeof(pcs[0])) != 0) {
+			lab_print("fcontext", &r);
+			fail_msg("%s", lab.line);
+		}
+		lab_end(&lab);
+		lab_clean(&lab);
+	}
+}
+
 static void test_a_stack_has_a_limit(void **state)
 {
 	struct native_result r;
@@ -539,6 +599,8 @@ int main(void)
 		cmocka_unit_test(test_an_overrun_stack_makes_up_no_frame),
 		cmocka_unit_test(
 			test_a_parked_coroutine_is_unwound_to_its_start),
+		cmocka_unit_test(
+			test_a_coroutine_of_boost_is_unwound_to_its_start),
 		cmocka_unit_test(test_a_stack_has_a_limit),
 		cmocka_unit_test(test_registers_may_be_nonsense),
 		cmocka_unit_test(test_stacks_may_be_nonsense),
