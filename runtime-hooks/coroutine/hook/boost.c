@@ -3,7 +3,7 @@
 /*
  * Boost.Context, and with it Boost.Fiber and Coroutine2: make_fcontext,
  * jump_fcontext and ontop_fcontext, three functions in assembly of
- * libboost_context.so (libs/context/src/asm/*_x86_64_sysv_elf_gas.S,
+ * libboost_context.so (libs/context/src/asm/jump_x86_64_sysv_elf_gas.S,
  * boost/context/detail/fcontext.hpp; Boost 1.74).
  *
  * What jump and ontop save is known before they run. The context is the
@@ -116,9 +116,9 @@ static bool is_known(const unsigned char *code)
 }
 
 /* Who ends jumps with the record above its own stack. */
-static bool is_last_jump(uint64_t self, uintptr_t data)
+static inline bool is_last_jump(uintptr_t data)
 {
-	uintptr_t top = coro_stack_top(self);
+	uintptr_t top = hook_self.task ? hook_self.task->stack_hi : 0;
 
 	return top && data >= top && data - top < RECORD_WITHIN;
 }
@@ -136,18 +136,16 @@ static inline void *leave(enum real_index index, uintptr_t to, uintptr_t data,
 
 	if (!real)
 		abort(); /* nobody is there who could switch */
-	if (!is_known(real))
+	if (!hook_active || !is_known(real))
 		return real;
-	uintptr_t context = (uintptr_t)entry - SAVED_BYTES;
-	uint64_t self = coro_self();
 	uint64_t next = owner_of(to);
 
-	set_mark(context, self);
-	if (index == REAL_ontop_fcontext && self && is_last_jump(self, data))
-		coro_end(self);
-	else if (self)
-		coro_park(self, (uintptr_t)(entry + 1), *entry, bp);
-	coro_resume(next);
+	set_mark((uintptr_t)entry - SAVED_BYTES, hook_self.id);
+	if (index == REAL_ontop_fcontext && is_last_jump(data))
+		hook_end(hook_self.id);
+	else
+		hook_park((uintptr_t)(entry + 1), *entry, bp);
+	hook_run(next);
 	return real;
 }
 
@@ -206,10 +204,13 @@ EXPORT uintptr_t make_fcontext(void *sp, size_t size,
 		abort();
 	uintptr_t context = ((__typeof__(&make_fcontext))real)(sp, size, fn);
 	uintptr_t hi = (uintptr_t)sp, lo = hi - size;
-	if (context < lo + sizeof(struct mark) || context >= hi)
+	if (!hook_active || context < lo + sizeof(struct mark) || context >= hi)
 		return context;
-	set_mark(context,
-		 coro_create(lo, hi, (uintptr_t)fn, (uintptr_t)caller));
+	set_mark(context, hook_create(&(struct hook_new){
+				  .pc = (uintptr_t)caller,
+				  .start = (uintptr_t)fn,
+				  .stack_hi = hi,
+			  }));
 	return context;
 }
 
