@@ -82,9 +82,14 @@ static void make(struct coroutine *c)
 
 static void next(void)
 {
+	int c;
+
 	fflush(stdout);
-	if (getchar() == EOF)
-		exit(1);
+	do {
+		c = getchar();
+		if (c == EOF)
+			exit(1);
+	} while (c != '\n');
 }
 
 int main(int argc, char **argv)

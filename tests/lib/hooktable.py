@@ -36,9 +36,9 @@ class Table:
 
     def _take(self, pid):
         root = root_address(pid)
-        (magic, _, _, line_size, _, site_size, chunk_lines, _, _,
+        (magic, _, _, line_size, _, site_size, chunk_lines, _, max_sites,
          self.activity, self.pid, _, _, self.created, self.ended,
-         self.dropped, n_lines, n_sites, sites) = ROOT.unpack(
+         self.dropped, n_lines, _, sites) = ROOT.unpack(
              self._read(root, ROOT.size))
         assert magic == MAGIC, magic
         chunks = struct.unpack("<256Q", self._read(root + ROOT.size, 2048))
@@ -48,9 +48,9 @@ class Table:
             data = self._read(chunks[i // chunk_lines], n * line_size)
             self.all += [Line(*LINE.unpack_from(data, k * line_size))
                          for k in range(n)]
-        data = self._read(sites, n_sites * site_size)
-        self.sites = [Site(*struct.unpack_from("<4Q", data, i * site_size))
-                      for i in range(n_sites)]
+        data = self._read(sites, max_sites * site_size) if sites else b""
+        self.sites = [Site(*struct.unpack_from("<4Q", data, i))
+                      for i in range(0, len(data), site_size)]
         self.lines = [x for x in self.all if x.state != FREE]
 
     def parked(self):
