@@ -77,6 +77,12 @@ static uint64_t owner_of(uintptr_t context)
 	return check == check_of(context, owner) ? owner : 0;
 }
 
+/* Called by the stubs, on the stack of who leaves. */
+void *hook_boost_jump(uintptr_t to, uintptr_t data, const uintptr_t *entry,
+		      uintptr_t bp);
+void *hook_boost_ontop(uintptr_t to, uintptr_t data, const uintptr_t *entry,
+		       uintptr_t bp);
+
 /* Declared in C++ only, boost/context/detail/fcontext.hpp. */
 struct transfer {
 	uintptr_t context;
