@@ -26,6 +26,8 @@ void seen_would_block(enum stranded_op op, int fd, const struct io_frame *from)
 	__attribute__((visibility("hidden")));
 void seen_took(const struct io_frame *from)
 	__attribute__((visibility("hidden")));
+void seen_closes(int fd, const struct io_frame *from)
+	__attribute__((visibility("hidden")));
 
 /** @fd has answered @op that it would block. */
 static inline void io_would_block(enum stranded_op op, int fd,
@@ -44,6 +46,15 @@ static inline void io_took(const struct io_frame *from)
 		hook_last_io(STRANDED_OTHER, -1);
 	else
 		seen_took(from);
+}
+
+/** Who closes a file does not wait for it, and its number becomes another's. */
+static inline void io_closes(int fd, const struct io_frame *from)
+{
+	if (!hook_self.task)
+		seen_closes(fd, from);
+	else if (hook_self.task->fd == fd)
+		hook_last_io(STRANDED_OTHER, -1);
 }
 
 #endif
