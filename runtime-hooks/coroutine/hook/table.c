@@ -382,7 +382,8 @@ uint64_t hook_create(const struct hook_new *what)
 	if (hook_self.system)
 		task->flags |= HOOK_FLAG_SYSTEM;
 	task->site = site_of(what->pc, what->start);
-	task->parent = parent_of();
+	/* others may still look at it as a free line's */
+	__atomic_store_n(&task->parent, parent_of(), __ATOMIC_RELAXED);
 	if (what->name)
 		write_more(line, task, what->name);
 	task->state = HOOK_CREATED;
@@ -526,8 +527,8 @@ void *hook_next(const char *name)
 
 /* What stranded/hook.h calls. */
 
-EXPORT struct stranded_task *
-stranded_hook_create(const char *name, void (*begin)(void), const void *hi)
+EXPORT struct stranded_task *stranded_hook_create(const char *name,
+						  void (*begin)(void), void *hi)
 {
 	return hook_line(hook_create(&(struct hook_new){
 		.pc = (uint64_t)__builtin_return_address(0),

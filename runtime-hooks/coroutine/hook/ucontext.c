@@ -113,10 +113,20 @@ HIDDEN void *hook_uc_swap(ucontext_t *from, const ucontext_t *to, uint64_t sp,
 	return look_up(&real_swap, "swapcontext");
 }
 
+/* A jump within one's own stack, back to where getcontext(3) was called. */
+static bool is_own(const ucontext_t *uc)
+{
+	const struct stranded_task *task = hook_self.task;
+	uint64_t sp = (uint64_t)uc->uc_mcontext.gregs[REG_RSP];
+
+	return task && sp >= (uint64_t)__builtin_frame_address(0) &&
+	       sp < task->stack_hi;
+}
+
 /* Who switches away without a place to come back to is over. */
 HIDDEN void *hook_uc_set(const ucontext_t *to)
 {
-	if (hook_active) {
+	if (hook_active && !is_own(to)) {
 		uint64_t next = owner_of(to);
 
 		if (next != hook_self.id)

@@ -76,7 +76,7 @@ struct stranded_task {
 #endif
 
 STRANDED_API struct stranded_task *
-stranded_hook_create(const char *name, void (*start)(void), const void *hi);
+stranded_hook_create(const char *name, void (*start)(void), void *hi);
 STRANDED_API void stranded_hook_end(struct stranded_task *task);
 STRANDED_API void stranded_hook_current(struct stranded_task *task);
 STRANDED_API void stranded_hook_more(struct stranded_task *task,
@@ -97,7 +97,7 @@ STRANDED_API void stranded_hook_more(struct stranded_task *task,
  * stranded_task_switch() told, is the parent.
  */
 static inline __attribute__((always_inline)) struct stranded_task *
-stranded_task_create(const char *name, void (*start)(void), const void *hi)
+stranded_task_create(const char *name, void (*start)(void), void *hi)
 {
 	return STRANDED_HAVE(stranded_hook_create)
 		       ? stranded_hook_create(name, start, hi)
