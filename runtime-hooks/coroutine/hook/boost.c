@@ -109,7 +109,7 @@ static inline void *real_of(enum real_index index, const void *caller)
  * it was built with -fcf-protection, and for ontop mov %rdx,%r8, do not count;
  * then lea -0x38(%rsp),%rsp.
  */
-static bool is_known(const unsigned char *code)
+static bool saves_as_known(const unsigned char *code)
 {
 	static const unsigned char endbr[] = { 0xf3, 0x0f, 0x1e, 0xfa };
 	static const unsigned char mov[] = { 0x49, 0x89, 0xd0 };
@@ -120,6 +120,20 @@ static bool is_known(const unsigned char *code)
 	if (!memcmp(code, mov, sizeof(mov)))
 		code += sizeof(mov);
 	return !memcmp(code, lea, sizeof(lea));
+}
+
+/* Looked at once; the one that was known last is the only one, as a rule. */
+static inline bool is_known(void *real)
+{
+	static void *known;
+
+	if (__builtin_expect(__atomic_load_n(&known, __ATOMIC_RELAXED) == real,
+			     1))
+		return true;
+	if (!saves_as_known(real))
+		return false;
+	__atomic_store_n(&known, real, __ATOMIC_RELAXED);
+	return true;
 }
 
 /* Who ends jumps with the record above its own stack. */
