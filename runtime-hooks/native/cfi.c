@@ -3,6 +3,7 @@
 
 #include <dwarf.h>
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 
 /* .eh_frame_hdr: version, three encodings, pointer, count, table */
@@ -181,21 +182,33 @@ int cfi_open(struct pagecache *mem, struct cfi_section *section)
 	return 0;
 }
 
+static bool table_entry(struct pagecache *mem,
+			const struct cfi_section *section, uint64_t i,
+			struct cfi_entry *ret)
+{
+	if (section->index) {
+		*ret = section->index[i];
+		return true;
+	}
+	return pagecache_read(mem, section->hdr + HDR_TABLE + i * sizeof(*ret),
+			      ret, sizeof(*ret));
+}
+
 /* The last entry of the table that does not begin after @pc. */
 static int search(struct pagecache *mem, const struct cfi_section *section,
 		  raddr_t pc, raddr_t *fde_ret)
 {
 	uint64_t lo = 0, hi = section->n;
-	int32_t entry[2], found = 0;
+	int32_t found = 0;
 
 	while (lo < hi) {
 		uint64_t mid = lo + (hi - lo) / 2;
+		struct cfi_entry entry;
 
-		if (!pagecache_read(mem, section->hdr + HDR_TABLE + mid * 8,
-				    entry, sizeof(entry)))
+		if (!table_entry(mem, section, mid, &entry))
 			return -EFAULT;
-		if (section->hdr + (uint64_t)(int64_t)entry[0] <= pc) {
-			found = entry[1];
+		if (section->hdr + (uint64_t)(int64_t)entry.start <= pc) {
+			found = entry.fde;
 			lo = mid + 1;
 		} else {
 			hi = mid;
@@ -525,40 +538,114 @@ static int run_both(struct pagecache *mem, const struct cfi_section *section,
 	return rc;
 }
 
+/* Enter an FDE, up to its instructions: @row gets the function's bounds. */
+static int enter_fde(struct pagecache *mem, const struct cfi_section *section,
+		     raddr_t fde, struct reader *r, struct cie *cie,
+		     struct cfi_row *row)
+{
+	uint64_t len;
+	raddr_t at;
+	int rc;
+
+	if (!enter(r, mem, section, fde))
+		return r->bad ? r->bad : -EPROTO;
+	at = position(r);
+	at -= fixed(r, 4);
+	rc = r->bad ? r->bad : read_cie(mem, section, at, cie);
+	if (rc)
+		return rc;
+	row->start = pointer(r, cie->encoding, section->hdr);
+	len = raw_pointer(r, cie->encoding);
+	if (cie->augmented)
+		skip(r, uleb(r));
+	if (r->bad)
+		return r->bad;
+	if (row->start < section->lo || row->start >= section->hi ||
+	    len > section->hi - row->start)
+		return -EPROTO;
+	row->end = row->start + len;
+	row->signal_frame = cie->signal_frame;
+	return 0;
+}
+
 int cfi_find(struct pagecache *mem, const struct cfi_section *section,
 	     raddr_t pc, struct cfi_row *ret)
 {
 	struct cfi_row row = { .signal_frame = false };
-	raddr_t fde, first, at;
 	struct reader r;
 	struct cie cie;
-	uint64_t len;
+	raddr_t fde;
 	int rc = search(mem, section, pc, &fde);
 
-	if (rc)
-		return rc;
-	if (!enter(&r, mem, section, fde))
-		return r.bad ? r.bad : -EPROTO;
-	at = position(&r);
-	at -= fixed(&r, 4);
-	rc = r.bad ? r.bad : read_cie(mem, section, at, &cie);
-	if (rc)
-		return rc;
-	first = pointer(&r, cie.encoding, section->hdr);
-	len = raw_pointer(&r, cie.encoding);
-	if (cie.augmented)
-		skip(&r, uleb(&r));
-	if (r.bad)
-		return r.bad;
-	if (pc < first || pc - first >= len)
-		return -ENOENT;
-	if (first < section->lo || len > section->hi - first)
-		return -EPROTO;
-	row.start = first;
-	row.end = first + len;
-	row.signal_frame = cie.signal_frame;
-	rc = run_both(mem, section, &cie, &r, first, pc, &row);
+	if (!rc)
+		rc = enter_fde(mem, section, fde, &r, &cie, &row);
+	if (!rc && (pc < row.start || pc >= row.end))
+		rc = -ENOENT;
+	if (!rc)
+		rc = run_both(mem, section, &cie, &r, row.start, pc, &row);
 	if (!rc)
 		*ret = row;
 	return rc;
+}
+
+static int compare(const void *a, const void *b)
+{
+	const struct cfi_entry *x = a, *y = b;
+
+	return (x->start > y->start) - (x->start < y->start);
+}
+
+/*
+ * Go through all entries. With @to NULL they are only counted; that count is
+ * the room that @to must have.
+ */
+static uint64_t each_entry(struct pagecache *mem,
+			   const struct cfi_section *section, raddr_t eh_frame,
+			   uint64_t len, struct cfi_entry *to)
+{
+	raddr_t at = eh_frame, end = eh_frame + len;
+	uint64_t n = 0;
+
+	for (uint64_t i = 0; i < CFI_MAX_ENTRIES && at < end; i++) {
+		struct cfi_row row;
+		struct reader r;
+		struct cie cie;
+
+		if (!enter(&r, mem, section, at) || r.end > end)
+			break;
+		if (!to) {
+			n++;
+		} else if (!enter_fde(mem, section, at, &r, &cie, &row)) {
+			to[n].start = (int32_t)(row.start - section->hdr);
+			to[n++].fde = (int32_t)(at - section->hdr);
+		}
+		at += 4;
+		start(&r, mem, at - 4, end);
+		at += fixed(&r, 4);
+	}
+	return n;
+}
+
+int cfi_index(struct pagecache *mem, struct arena *arena, raddr_t eh_frame,
+	      uint64_t len, struct cfi_section *section)
+{
+	struct cfi_entry *index;
+	uint64_t n;
+
+	section->hdr = eh_frame;
+	section->n = 0;
+	section->index = NULL;
+	if (eh_frame < section->lo || eh_frame >= section->hi ||
+	    len > section->hi - eh_frame ||
+	    section->hi - section->lo > INT32_MAX)
+		return -ENOENT;
+	n = each_entry(mem, section, eh_frame, len, NULL);
+	index = arena_array(arena, n + 1, sizeof(*index));
+	if (!index)
+		return -ENOMEM;
+	n = each_entry(mem, section, eh_frame, len, index);
+	qsort(index, n, sizeof(*index), compare);
+	section->index = index;
+	section->n = n;
+	return n ? 0 : -ENOENT;
 }

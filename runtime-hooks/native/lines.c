@@ -4,11 +4,15 @@
 #include <dwarf.h>
 #include <elfutils/libdw.h>
 #include <fcntl.h>
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
+
+#define MAX_SCOPES 16
+#define MAX_NAME 4096
 
 /* Code of one compilation unit. */
 struct unit_range {
@@ -19,6 +23,7 @@ struct unit_range {
 struct lines {
 	int fd;
 	Dwarf *dwarf;
+	bool indexed;
 	struct unit_range *v; /* ascending by lo */
 	size_t n, cap;
 };
@@ -49,10 +54,7 @@ static int compare(const void *a, const void *b)
 	return (x->lo > y->lo) - (x->lo < y->lo);
 }
 
-/*
- * .debug_aranges would tell the same faster, but clang writes none, and a
- * function that is missing there would be without a line.
- */
+/* For what .debug_aranges does not tell: clang writes none. */
 static bool index_units(struct lines *lines)
 {
 	Dwarf_CU *cu = NULL;
@@ -120,7 +122,7 @@ struct lines *lines_create(const struct elffile *file)
 	// to read, not to map: a file that is cut short would raise SIGBUS
 	lines->dwarf = lines->fd < 0 ? NULL
 				     : dwarf_begin(lines->fd, DWARF_C_READ);
-	if (!lines->dwarf || !index_units(lines)) {
+	if (!lines->dwarf) {
 		lines_destroy(lines);
 		return NULL;
 	}
@@ -139,10 +141,18 @@ void lines_destroy(struct lines *lines)
 	free(lines);
 }
 
-static bool find_unit(const struct lines *lines, uint64_t addr, Dwarf_Die *ret)
+static bool find_unit(struct lines *lines, uint64_t addr, Dwarf_Die *ret)
 {
-	size_t lo = 0, hi = lines->n;
+	size_t lo = 0, hi;
 
+	if (dwarf_addrdie(lines->dwarf, addr, ret))
+		return true;
+	if (!lines->indexed) {
+		lines->indexed = true;
+		if (!index_units(lines))
+			lines->n = 0;
+	}
+	hi = lines->n;
 	while (lo < hi) {
 		size_t mid = lo + (hi - lo) / 2;
 
@@ -156,6 +166,57 @@ static bool find_unit(const struct lines *lines, uint64_t addr, Dwarf_Die *ret)
 	return dwarf_offdie(lines->dwarf, lines->v[lo - 1].unit, ret) != NULL;
 }
 
+/* The DIE that declares the function: where its name and its scope are. */
+static void declaration(Dwarf_Die *die, Dwarf_Die *ret)
+{
+	static const unsigned int links[] = { DW_AT_abstract_origin,
+					      DW_AT_specification };
+
+	*ret = *die;
+	for (size_t i = 0; i < sizeof(links) / sizeof(links[0]); i++) {
+		Dwarf_Attribute attr;
+		Dwarf_Die to;
+
+		if (dwarf_formref_die(dwarf_attr(ret, links[i], &attr), &to))
+			*ret = to;
+	}
+}
+
+static bool names_a_scope(Dwarf_Die *die)
+{
+	switch (dwarf_tag(die)) {
+	case DW_TAG_namespace:
+	case DW_TAG_class_type:
+	case DW_TAG_structure_type:
+	case DW_TAG_union_type:
+		return true;
+	default:
+		return false;
+	}
+}
+
+/* "name" with the namespaces and classes that it is in. */
+static const char *qualified(Dwarf_Die *die, const char *name,
+			     struct arena *arena)
+{
+	AUTO_FREE Dwarf_Die *scopes = NULL;
+	Dwarf_Die declared;
+	int n;
+
+	declaration(die, &declared);
+	n = dwarf_getscopes_die(&declared, &scopes);
+	for (int i = 1; i < n && i < MAX_SCOPES && name; i++) {
+		const char *scope;
+
+		if (!names_a_scope(&scopes[i]))
+			continue;
+		scope = dwarf_diename(&scopes[i]);
+		name = arena_printf(arena, "%.*s::%s", DEMANGLE_MAX,
+				    scope ? scope : "(anonymous)", name);
+	}
+	return name;
+}
+
 static const char *name_of(Dwarf_Die *die, struct arena *arena)
 {
 	Dwarf_Attribute attr;
@@ -164,9 +225,12 @@ static const char *name_of(Dwarf_Die *die, struct arena *arena)
 	if (dwarf_attr_integrate(die, DW_AT_linkage_name, &attr) ||
 	    dwarf_attr_integrate(die, DW_AT_MIPS_linkage_name, &attr))
 		name = dwarf_formstring(&attr);
-	if (!name)
-		name = dwarf_diename(die);
-	return name ? names_demangle(arena, name, strlen(name)) : NULL;
+	if (name)
+		return names_demangle(arena, name, strnlen(name, MAX_NAME));
+	name = dwarf_diename(die);
+	if (name)
+		name = arena_strndup(arena, name, DEMANGLE_MAX);
+	return name ? qualified(die, name, arena) : NULL;
 }
 
 /* Where the function in @die was inlined: the place of the frame around it. */
