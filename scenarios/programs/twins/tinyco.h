@@ -16,7 +16,7 @@
 #include <stdlib.h>
 #include <sys/mman.h>
 
-#include "stranded/hook.h"
+#include <stranded/hook.h>
 
 #define TINYCO_STACK (64 << 10)
 
