@@ -38,13 +38,13 @@ GO         ?= go
 BUILD      ?= build$(if $(SAN),-san)
 VERSION    ?= $(shell git describe --always --dirty 2>/dev/null || echo unknown)
 
-PKGS       := libnl-3.0 libnl-route-3.0 libnl-nf-3.0 jansson inih
+PKGS       := libnl-3.0 libnl-route-3.0 libnl-nf-3.0 jansson inih libunwind-generic libdw libelf
 TEST_PKGS  := cmocka
 
 # Asked for once, and only when something is compiled: there may be no
 # pkg-config yet when this file is read.
 pkg_cflags = $(eval pkg_cflags := $$(shell $(PKG_CONFIG) --cflags $(PKGS)))$(pkg_cflags)
-pkg_libs   = $(eval pkg_libs := $$(shell $(PKG_CONFIG) --libs $(PKGS)))$(pkg_libs)
+pkg_libs   = $(eval pkg_libs := $$(shell $(PKG_CONFIG) --libs $(PKGS)) -liberty)$(pkg_libs)
 test_libs  = $(eval test_libs := $$(shell $(PKG_CONFIG) --libs $(TEST_PKGS)))$(test_libs)
 
 CFLAGS     ?= -O2 -g
