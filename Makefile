@@ -55,6 +55,10 @@ ALL_CFLAGS := -std=gnu11 -pthread -Wall -Wextra -Wstrict-prototypes \
 ALL_LDFLAGS := -pthread -Wl,-z,relro,-z,now -Wl,--as-needed $(LDFLAGS)
 LINK = $(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) -o $@
 
+# Without a sanitizer, which insists on being the first library: for programs
+# that get another one preloaded.
+PLAIN_FLAGS := -D_GNU_SOURCE -iquote . -pthread -Wall -Wextra -fstack-protector-strong $(CFLAGS)
+
 ifeq ($(DEV),1)
 ALL_CFLAGS += -Werror -Wshadow -Wswitch-enum -Wundef
 endif
@@ -88,6 +92,10 @@ SCENARIOS := $(wildcard scenarios/*/scenario.ini scenarios/*/README.md)
 PROGRAMS := $(patsubst scenarios/programs/%.c,$(BUILD)/scenarios/%,$(wildcard scenarios/programs/*.c)) \
 	$(patsubst scenarios/programs/%.sh,$(BUILD)/scenarios/%,$(wildcard scenarios/programs/*.sh))
 VICTIM   := $(BUILD)/scenarios/victim
+# Victims with C coroutines, threads and event loops.
+TWIN_DIR := scenarios/programs/twins
+TWINS    := $(addprefix $(BUILD)/scenarios/twin-,ucontext pcl pth state-threads \
+	boost-fiber header threads poll-loop epoll-loop python java) $(BUILD)/scenarios/Twin.class
 FUZZERS  := $(patsubst tests/fuzz/%.c,$(BUILD)/fuzz/%,$(wildcard tests/fuzz/fuzz_*.c))
 
 # without a main there is the library alone
@@ -120,7 +128,42 @@ $(VICTIM): FORCE
 	  GOFLAGS=-mod=mod GOWORK=off GOTOOLCHAIN=local \
 	  $(GO) build $$($(GO) help buildflags 2>&1 | grep -q buildvcs && echo -buildvcs=false) -o '$(abspath $@)' .
 
-scenarios: $(PROGRAMS) $(VICTIM)
+# A twin whose package is not here is left out, by name: only its scenarios
+# cannot run then.
+$(BUILD)/scenarios/twin-pcl: private PACKAGE = libpcl1-dev pcl.h -lpcl
+$(BUILD)/scenarios/twin-pth: private PACKAGE = libpth-dev pth.h -lpth
+$(BUILD)/scenarios/twin-state-threads: private PACKAGE = libst-dev st.h -l:libst.a -Wl,-z,noexecstack
+$(BUILD)/scenarios/twin-boost-fiber: private PACKAGE = libboost-fiber-dev \
+	boost/fiber/all.hpp -lboost_fiber -lboost_context
+# $(call twin,COMPILER)
+twin = $(Q)rm -f $@; $(TWIN_DIR)/have-header.sh '$(firstword $1)' $(PACKAGE) || exit 0; \
+	$1 $(PLAIN_FLAGS) $(LDFLAGS) -o $@ $(filter %.c %.cc %.o,$^) $(wordlist 3,9,$(PACKAGE))
+
+$(BUILD)/scenarios/twin.o: $(TWIN_DIR)/twin.c $(TWIN_DIR)/twin.h $(BUILD)/.flags
+	$(Q)mkdir -p $(@D)
+	$(Q)$(CC) -std=gnu11 $(PLAIN_FLAGS) -c -o $@ $<
+
+$(BUILD)/scenarios/twin-%: $(TWIN_DIR)/%.c $(BUILD)/scenarios/twin.o
+	$(call say,TWIN)
+	$(call twin,$(CC) -std=gnu11)
+
+$(BUILD)/scenarios/twin-%: $(TWIN_DIR)/%.cc $(BUILD)/scenarios/twin.o
+	$(call say,TWIN)
+	$(call twin,$(CXX))
+
+$(BUILD)/scenarios/twin-python: $(TWIN_DIR)/python.py
+	$(Q)install -D -m 0755 $< $@
+
+# a class beside the script, which is there when the class is
+$(BUILD)/scenarios/Twin.class: $(TWIN_DIR)/Twin.java
+	$(call say,TWIN)
+	$(Q)mkdir -p $(@D); command -v javac >/dev/null || { \
+	  echo '  not built: needs javac, default-jdk-headless'; exit 0; }; \
+	  javac -d $(@D) $<
+$(BUILD)/scenarios/twin-java: $(TWIN_DIR)/java.sh $(BUILD)/scenarios/Twin.class
+	$(Q)rm -f $@; [ ! -f $(@D)/Twin.class ] || install -D -m 0755 $< $@
+
+scenarios: $(PROGRAMS) $(VICTIM) $(TWINS)
 
 scenarios-run: all scenarios
 	$(Q)'$(abspath $(BIN))' scenario run --all $(ARGS)
@@ -206,14 +249,14 @@ fuzz-run: fuzz
 install: all
 	install -D -m 0755 $(BIN) '$(DESTDIR)$(BINDIR)/stranded'
 	install -d '$(DESTDIR)$(LIBEXECDIR)'
-	install -m 0755 $(PROGRAMS) $(wildcard $(VICTIM)) '$(DESTDIR)$(LIBEXECDIR)'
+	install -m 0755 $(PROGRAMS) $(wildcard $(VICTIM) $(TWINS)) '$(DESTDIR)$(LIBEXECDIR)'
 	for f in $(SCENARIOS:scenarios/%=%); do \
 	  install -D -m 0644 "scenarios/$$f" '$(DESTDIR)$(DATADIR)/scenarios'/"$$f" || exit 1; done
 	$(if $(MAN),install -d '$(DESTDIR)$(MANDIR)/man1' && install -m 0644 $(MAN) '$(DESTDIR)$(MANDIR)/man1')
 
 uninstall:
 	rm -rf '$(DESTDIR)$(DATADIR)/scenarios'
-	rm -f $(patsubst %,'$(DESTDIR)$(LIBEXECDIR)/%',$(notdir $(PROGRAMS) $(VICTIM)))
+	rm -f $(patsubst %,'$(DESTDIR)$(LIBEXECDIR)/%',$(notdir $(PROGRAMS) $(VICTIM) $(TWINS)))
 	rm -f '$(DESTDIR)$(BINDIR)/stranded' $(patsubst %,'$(DESTDIR)$(MANDIR)/man1/%',$(notdir $(MAN)))
 
 clean:
