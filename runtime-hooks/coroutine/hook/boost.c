@@ -3,7 +3,7 @@
 /*
  * Boost.Context, and with it Boost.Fiber and Coroutine2: make_fcontext,
  * jump_fcontext and ontop_fcontext, three functions in assembly of
- * libboost_context.so (libs/context/src/asm/*_x86_64_sysv_elf_gas.S,
+ * libboost_context.so (libs/context/src/asm/jump_x86_64_sysv_elf_gas.S,
  * boost/context/detail/fcontext.hpp; Boost 1.74).
  *
  * What jump and ontop save is known before they run. The context is the
@@ -24,8 +24,11 @@
  * continuation_fcontext.hpp, fiber_entry and context_entry).
  */
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
 
 #include "runtime-hooks/coroutine/hook/hook_priv.h"
 #include "runtime-hooks/coroutine/hook/real.h"
@@ -33,6 +36,7 @@
 #ifdef __x86_64__
 
 #define EXPORT __attribute__((visibility("default")))
+#define HIDDEN __attribute__((visibility("hidden"), used))
 #define SAVED_BYTES 0x38
 /* How far above the stack's top the record may begin; 64 in Boost 1.74. */
 #define RECORD_WITHIN 4096
@@ -72,3 +76,148 @@ static uint64_t owner_of(uintptr_t context)
 
 	return check == check_of(context, owner) ? owner : 0;
 }
+
+/* Called by the stubs, on the stack of who leaves. */
+void *hook_boost_jump(uintptr_t to, uintptr_t data, const uintptr_t *entry,
+		      uintptr_t bp);
+void *hook_boost_ontop(uintptr_t to, uintptr_t data, const uintptr_t *entry,
+		       uintptr_t bp);
+
+/* Declared in C++ only, boost/context/detail/fcontext.hpp. */
+struct transfer {
+	uintptr_t context;
+	void *data;
+};
+uintptr_t make_fcontext(void *sp, size_t size, void (*fn)(struct transfer));
+struct transfer jump_fcontext(uintptr_t to, void *data);
+struct transfer ontop_fcontext(uintptr_t to, void *data,
+			       struct transfer (*fn)(struct transfer));
+
+/* What each looks up itself, because who calls it may be a plugin. */
+static inline void *real_of(enum real_index index, const void *caller)
+{
+	void *real = __atomic_load_n(&real_address[index], __ATOMIC_RELAXED);
+
+	return __builtin_expect(!real, 0) ? real_lookup_for(index, caller)
+					  : real;
+}
+
+/*
+ * Is it the function whose saved area is known? Other versions of Boost save
+ * more, and then no switch is noted. Its first instructions: an endbr64 where
+ * it was built with -fcf-protection, and for ontop mov %rdx,%r8, do not count;
+ * then lea -0x38(%rsp),%rsp.
+ */
+static bool is_known(const unsigned char *code)
+{
+	static const unsigned char endbr[] = { 0xf3, 0x0f, 0x1e, 0xfa };
+	static const unsigned char mov[] = { 0x49, 0x89, 0xd0 };
+	static const unsigned char lea[] = { 0x48, 0x8d, 0x64, 0x24, 0xc8 };
+
+	if (!memcmp(code, endbr, sizeof(endbr)))
+		code += sizeof(endbr);
+	if (!memcmp(code, mov, sizeof(mov)))
+		code += sizeof(mov);
+	return !memcmp(code, lea, sizeof(lea));
+}
+
+/* Who ends jumps with the record above its own stack. */
+static inline bool is_last_jump(uintptr_t data)
+{
+	uintptr_t top = hook_self.task ? hook_self.task->stack_hi : 0;
+
+	return top && data >= top && data - top < RECORD_WITHIN;
+}
+
+/*
+ * On the stack of who leaves, before anything is saved.
+ *
+ * @param entry the stack pointer on entry, which points to the return address.
+ * Returns: the real function.
+ */
+static inline void *leave(enum real_index index, uintptr_t to, uintptr_t data,
+			  const uintptr_t *entry, uintptr_t bp)
+{
+	void *real = real_of(index, (const void *)*entry);
+
+	if (!real)
+		abort(); /* nobody is there who could switch */
+	if (!hook_active || !is_known(real))
+		return real;
+	uint64_t next = owner_of(to);
+
+	set_mark((uintptr_t)entry - SAVED_BYTES, hook_self.id);
+	if (index == REAL_ontop_fcontext && is_last_jump(data))
+		hook_end(hook_self.id);
+	else
+		hook_park((uintptr_t)(entry + 1), *entry, bp);
+	hook_run(next);
+	return real;
+}
+
+HIDDEN void *hook_boost_jump(uintptr_t to, uintptr_t data,
+			     const uintptr_t *entry, uintptr_t bp)
+{
+	return leave(REAL_jump_fcontext, to, data, entry, bp);
+}
+
+HIDDEN void *hook_boost_ontop(uintptr_t to, uintptr_t data,
+			      const uintptr_t *entry, uintptr_t bp)
+{
+	return leave(REAL_ontop_fcontext, to, data, entry, bp);
+}
+
+/*
+ * The stubs leave the registers and the stack as they were, and jump: the
+ * context is the caller's, and what the switch returns goes to it. Below the
+ * stack pointer, from where the real function saves on downwards, they keep
+ * room for the mark, which what they call would overwrite.
+ */
+#define STUB(name, recorder)                                                   \
+	__asm__(".text\n"                                                      \
+		".globl " #name "\n"                                           \
+		".type " #name ", @function\n"                                 \
+		".p2align 4\n" #name ":\n"                                     \
+		".cfi_startproc\n"                                             \
+		"	endbr64\n"                                                   \
+		"	sub $0x58, %rsp\n"                                           \
+		".cfi_adjust_cfa_offset 0x58\n"                                \
+		"	mov %rdi, 0x20(%rsp)\n"                                      \
+		"	mov %rsi, 0x28(%rsp)\n"                                      \
+		"	mov %rdx, 0x30(%rsp)\n"                                      \
+		"	lea 0x58(%rsp), %rdx\n"                                      \
+		"	mov %rbp, %rcx\n"                                            \
+		"	call " #recorder "\n"                                  \
+		"	mov 0x20(%rsp), %rdi\n"                                      \
+		"	mov 0x28(%rsp), %rsi\n"                                      \
+		"	mov 0x30(%rsp), %rdx\n"                                      \
+		"	add $0x58, %rsp\n"                                           \
+		".cfi_adjust_cfa_offset -0x58\n"                               \
+		"	jmp *%rax\n"                                                 \
+		".cfi_endproc\n"                                               \
+		".size " #name ", . - " #name "\n")
+
+STUB(jump_fcontext, hook_boost_jump);
+STUB(ontop_fcontext, hook_boost_ontop);
+
+EXPORT uintptr_t make_fcontext(void *sp, size_t size,
+			       void (*fn)(struct transfer))
+{
+	void *caller = __builtin_return_address(0);
+	void *real = real_of(REAL_make_fcontext, caller);
+
+	if (!real)
+		abort();
+	uintptr_t context = ((__typeof__(&make_fcontext))real)(sp, size, fn);
+	uintptr_t hi = (uintptr_t)sp, lo = hi - size;
+	if (!hook_active || context < lo + sizeof(struct mark) || context >= hi)
+		return context;
+	set_mark(context, hook_create(&(struct hook_new){
+				  .pc = (uintptr_t)caller,
+				  .start = (uintptr_t)fn,
+				  .stack_hi = hi,
+			  }));
+	return context;
+}
+
+#endif

@@ -12,10 +12,17 @@ static const char *const names[REAL_COUNT] = {
 #undef X
 };
 
-static long not_there(void)
+long real_not_there(void)
 {
 	errno = ENOSYS;
 	return -1;
+}
+
+static void remember(enum real_index index, void *address)
+{
+	if (address)
+		__atomic_store_n(&real_address[index], address,
+				 __ATOMIC_RELAXED);
 }
 
 void *real_lookup(enum real_index index)
@@ -23,9 +30,27 @@ void *real_lookup(enum real_index index)
 	int saved = errno;
 	void *address = dlsym(RTLD_NEXT, names[index]);
 
-	if (!address)
-		address = (void *)not_there;
-	__atomic_store_n(&real_address[index], address, __ATOMIC_RELAXED);
+	remember(index, address);
+	errno = saved;
+	return address;
+}
+
+void *real_lookup_for(enum real_index index, const void *caller)
+{
+	int saved = errno;
+	Dl_info info;
+	void *address = real_lookup(index);
+
+	if (!address && dladdr(caller, &info)) {
+		/* its own functions, and those of what it was linked with */
+		void *plugin = dlopen(info.dli_fname, RTLD_LAZY | RTLD_NOLOAD);
+
+		if (plugin) {
+			address = dlsym(plugin, names[index]);
+			dlclose(plugin);
+		}
+		remember(index, address);
+	}
 	errno = saved;
 	return address;
 }

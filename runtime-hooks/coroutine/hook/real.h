@@ -10,7 +10,7 @@
  * function up itself.
  */
 
-/** Each with the same name in the C library. */
+/** Each with the same name in the C library, or in libboost_context.so. */
 #define REAL_FUNCTIONS(X)                                                      \
 	X(read)                                                                \
 	X(readv)                                                               \
@@ -38,6 +38,9 @@
 	X(epoll_wait)                                                          \
 	X(epoll_pwait)                                                         \
 	X(epoll_pwait2)                                                        \
+	X(make_fcontext)                                                       \
+	X(jump_fcontext)                                                       \
+	X(ontop_fcontext)                                                      \
 	X(mmap)                                                                \
 	X(mmap64)                                                              \
 	X(munmap)                                                              \
@@ -58,21 +61,36 @@ enum real_index {
 extern void *real_address[REAL_COUNT] __attribute__((visibility("hidden")));
 
 /**
- * Look @index up. A function that this C library does not have (epoll_pwait2
- * came with 2.35) fails with ENOSYS, as the kernel would.
+ * Look @index up and remember where it is.
  *
- * Returns: never NULL.
+ * Returns: NULL when there is none, which is not remembered: a library may be
+ * loaded later.
  */
 void *real_lookup(enum real_index index) __attribute__((visibility("hidden")));
+
+/**
+ * The same for what a plugin calls: a library that dlopen(3) loaded for it
+ * alone is not among those that RTLD_NEXT looks through.
+ *
+ * @param caller an address in the plugin. Takes locks, unless it was found
+ * before.
+ */
+void *real_lookup_for(enum real_index index, const void *caller)
+	__attribute__((visibility("hidden")));
+
+/** Fails with ENOSYS, as the kernel would: epoll_pwait2 came with glibc 2.35. */
+long real_not_there(void) __attribute__((visibility("hidden")));
 
 /** The real function @name, with its type. */
 #define REAL(name)                                                             \
 	({                                                                     \
 		void *real_ = __atomic_load_n(&real_address[REAL_##name],      \
 					      __ATOMIC_RELAXED);               \
-		(__typeof__(&name))(__builtin_expect(real_ != NULL, 1)         \
-					    ? real_                            \
-					    : real_lookup(REAL_##name));       \
+		if (__builtin_expect(!real_, 0))                               \
+			real_ = real_lookup(REAL_##name);                      \
+		if (__builtin_expect(!real_, 0))                               \
+			real_ = (void *)real_not_there;                        \
+		(__typeof__(&name))real_;                                      \
 	})
 
 #endif

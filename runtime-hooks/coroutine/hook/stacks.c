@@ -119,7 +119,7 @@ static void forget(uint32_t number)
 void stacks_add(uintptr_t lo, size_t size)
 {
 	/* 47 bits of address, as user space has them on x86-64 */
-	if (!size || size > STACKS_MAX_BYTES || (lo + size) >> 47)
+	if (!size || size > STACKS_MAX_BYTES || lo >> 47 || (lo + size) >> 47)
 		return;
 	uint32_t number = take();
 	if (number == STACKS_MAX)
@@ -140,7 +140,7 @@ void stacks_add(uintptr_t lo, size_t size)
 
 void stacks_remove(uintptr_t lo, size_t size, void (*ended)(uint64_t owner))
 {
-	if (!LOAD(maps) || !size || (lo + size - 1) >> 47)
+	if (!LOAD(maps) || !size || lo >> 47 || (lo + size - 1) >> 47)
 		return;
 	uintptr_t first = lo >> PIECE_SHIFT;
 	uintptr_t last = (lo + size - 1) >> PIECE_SHIFT;
@@ -160,13 +160,25 @@ void stacks_remove(uintptr_t lo, size_t size, void (*ended)(uint64_t owner))
 				continue;
 			uint32_t number = (uint32_t)e - 2;
 			struct stack_range *r = &ranges[number];
-			if (r->lo < lo || r->lo >= lo + size)
+			uintptr_t begin =
+				__atomic_load_n(&r->lo, __ATOMIC_RELAXED);
+			if (begin < lo || begin >= lo + size)
 				continue;
 			if (r->owner)
 				ended(r->owner);
 			forget(number);
 		}
 	}
+}
+
+/* That of another may be given back and out again meanwhile: its ends belong
+ * together when the lower one is the same before and after. */
+static bool contains(const struct stack_range *r, uintptr_t sp)
+{
+	uintptr_t lo = LOAD(r->lo);
+	uintptr_t hi = LOAD(r->hi);
+
+	return sp >= lo && sp < hi && LOAD(r->lo) == lo;
 }
 
 struct stack_range *stacks_find(uintptr_t sp)
@@ -183,8 +195,7 @@ struct stack_range *stacks_find(uintptr_t sp)
 		if (e >> 32 != piece)
 			continue;
 		struct stack_range *r = &ranges[(uint32_t)e - 2];
-		if (sp >= __atomic_load_n(&r->lo, __ATOMIC_RELAXED) &&
-		    sp < __atomic_load_n(&r->hi, __ATOMIC_RELAXED))
+		if (contains(r, sp))
 			return r;
 	}
 	return NULL;

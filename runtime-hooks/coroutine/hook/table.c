@@ -50,8 +50,9 @@ EXPORT struct hook_root stranded_hook_table_v1 = {
 	.max_sites = HOOK_MAX_SITES,
 };
 /* Ours, whatever other copy the dynamic linker has found by that name. */
-extern struct hook_root root
+extern struct hook_root stranded_hook_own
 	__attribute__((alias(HOOK_SYMBOL), visibility("hidden")));
+#define root stranded_hook_own
 
 /* {owner, type, distance to the root} */
 __asm__(".pushsection .note.stranded,\"a\",@note\n"
@@ -59,7 +60,7 @@ __asm__(".pushsection .note.stranded,\"a\",@note\n"
 	"	.long 9, 8, 1\n"
 	"	.asciz \"stranded\"\n"
 	"	.balign 4\n"
-	"0:	.quad " HOOK_SYMBOL " - 0b\n"
+	"0:	.quad stranded_hook_own - 0b\n"
 	"	.popsection\n");
 #if HOOK_NOTE_TYPE != 1
 #error the note above has another type
@@ -282,31 +283,44 @@ static void give_back(uint32_t line)
 	} while (!CAS(free_head, head, mine));
 }
 
-/* Creation sites: a hash table that only grows. */
+/*
+ * Creation sites: an array that only grows, and an index into it, hashed. Two
+ * threads that meet a new site at once may each add it; the reader adds up.
+ */
+static uint32_t site_index[2 * HOOK_MAX_SITES]; /* site + 1 */
+
+static uint32_t add_site(struct hook_site *sites, uint64_t pc, uint64_t start)
+{
+	uint32_t n = LOAD(root.n_sites);
+
+	while (n < HOOK_MAX_SITES && !CAS(root.n_sites, n, n + 1))
+		;
+	if (n >= HOOK_MAX_SITES)
+		return HOOK_NO_SITE;
+	STORE(sites[n].start, start);
+	STORE(sites[n].pc, pc);
+	return n;
+}
 
 static uint32_t site_of(uint64_t pc, uint64_t start)
 {
 	struct hook_site *sites =
 		map_once(&root.sites, HOOK_MAX_SITES * sizeof(*sites));
-	uint32_t at = (uint32_t)((pc * 0x9e3779b97f4a7c15) >> 40);
+	uint32_t at = (uint32_t)(((pc ^ start) * 0x9e3779b97f4a7c15) >> 40);
 
-	if (!sites)
-		return HOOK_NO_SITE;
-	if (!pc)
-		pc = 1; /* "not known", and not "free" */
-	for (uint32_t i = 0; i < 64; i++) {
-		uint32_t n = (at + i) % HOOK_MAX_SITES;
-		struct hook_site *s = &sites[n];
-		uint64_t have = LOAD(s->pc), none = 0;
+	for (uint32_t i = 0; sites && i < 64; i++) {
+		uint32_t *place = &site_index[(at + i) % (2 * HOOK_MAX_SITES)];
+		uint32_t n = LOAD(*place);
 
-		if (!have && CAS(s->pc, have, pc)) {
-			ADD(root.n_sites, 1);
-			have = pc;
+		if (!n) {
+			uint32_t mine = add_site(sites, pc, start);
+
+			if (mine == HOOK_NO_SITE || CAS(*place, n, mine + 1))
+				return mine;
 		}
-		if (have != pc)
-			continue;
-		if (LOAD(s->start) == start || CAS(s->start, none, start))
-			return n;
+		if (LOAD(sites[n - 1].pc) == pc &&
+		    LOAD(sites[n - 1].start) == start)
+			return n - 1;
 	}
 	return HOOK_NO_SITE;
 }
