@@ -23,6 +23,7 @@ struct unit_range {
 struct lines {
 	int fd;
 	Dwarf *dwarf;
+	bool indexed;
 	struct unit_range *v; /* ascending by lo */
 	size_t n, cap;
 };
@@ -53,10 +54,7 @@ static int compare(const void *a, const void *b)
 	return (x->lo > y->lo) - (x->lo < y->lo);
 }
 
-/*
- * .debug_aranges would tell the same faster, but clang writes none, and a
- * function that is missing there would be without a line.
- */
+/* For what .debug_aranges does not tell: clang writes none. */
 static bool index_units(struct lines *lines)
 {
 	Dwarf_CU *cu = NULL;
@@ -124,7 +122,7 @@ struct lines *lines_create(const struct elffile *file)
 	// to read, not to map: a file that is cut short would raise SIGBUS
 	lines->dwarf = lines->fd < 0 ? NULL
 				     : dwarf_begin(lines->fd, DWARF_C_READ);
-	if (!lines->dwarf || !index_units(lines)) {
+	if (!lines->dwarf) {
 		lines_destroy(lines);
 		return NULL;
 	}
@@ -143,10 +141,18 @@ void lines_destroy(struct lines *lines)
 	free(lines);
 }
 
-static bool find_unit(const struct lines *lines, uint64_t addr, Dwarf_Die *ret)
+static bool find_unit(struct lines *lines, uint64_t addr, Dwarf_Die *ret)
 {
-	size_t lo = 0, hi = lines->n;
+	size_t lo = 0, hi;
 
+	if (dwarf_addrdie(lines->dwarf, addr, ret))
+		return true;
+	if (!lines->indexed) {
+		lines->indexed = true;
+		if (!index_units(lines))
+			lines->n = 0;
+	}
+	hi = lines->n;
 	while (lo < hi) {
 		size_t mid = lo + (hi - lo) / 2;
 

@@ -52,12 +52,18 @@ static int open_by_id(int root, const struct object_build_id *id)
 /* The CRC-32 of .gnu_debuglink: that of IEEE 802.3, as in zlib. */
 static uint32_t crc32_more(uint32_t crc, const uint8_t *p, size_t len)
 {
-	crc = ~crc;
-	for (; len; len--, p++) {
-		crc ^= *p;
-		for (int i = 0; i < 8; i++)
-			crc = crc >> 1 ^ (0xedb88320u & -(crc & 1));
+	static uint32_t table[256];
+
+	for (uint32_t i = 0; i < 256 && !table[255]; i++) {
+		uint32_t v = i;
+
+		for (int bit = 0; bit < 8; bit++)
+			v = v >> 1 ^ (0xedb88320u & -(v & 1));
+		table[i] = v;
 	}
+	crc = ~crc;
+	for (; len; len--, p++)
+		crc = crc >> 8 ^ table[(crc ^ *p) & 0xff];
 	return ~crc;
 }
 
@@ -130,7 +136,7 @@ static bool has_all_symbols(const struct elffile *file)
 }
 
 struct names *names_create(int fd, int root, const char *path,
-			   const struct object_build_id *build_id)
+			   const struct object_build_id *build_id, bool lines)
 {
 	AUTO_CLOSE int ours = fd;
 	struct names *names = calloc(1, sizeof(*names));
@@ -143,10 +149,11 @@ struct names *names_create(int fd, int root, const char *path,
 		return NULL;
 	}
 	names->fd = TAKE_FD(ours);
-	names->lines = lines_create(&names->file);
-	if (!names->lines || !has_all_symbols(&names->file))
+	if (lines)
+		names->lines = lines_create(&names->file);
+	if ((lines && !names->lines) || !has_all_symbols(&names->file))
 		open_debug(names, root, path, build_id);
-	if (!names->lines && names->debug.n)
+	if (lines && !names->lines && names->debug.n)
 		names->lines = lines_create(&names->debug);
 	if (!has_all_symbols(&names->debug) ||
 	    symtab_read(&names->debug, &names->symbols))
@@ -246,6 +253,7 @@ struct names *native_names(struct native *native, struct object *object)
 	}
 	root = openat(native->p->procfd, "root",
 		      O_PATH | O_DIRECTORY | O_CLOEXEC);
-	object->names = names_create(fd, root, object->path, &object->build_id);
+	object->names = names_create(fd, root, object->path, &object->build_id,
+				     !native_is_runtime(object));
 	return object->names;
 }

@@ -43,10 +43,12 @@ struct names_at {
  * @param root root directory of the process that has it mapped (it may be in a
  * container), or -1: not known.
  * @param path where the object lies, NULL not known.
+ * @param lines files, lines and inlined functions are wanted, too. Unpacking
+ * those of the C library takes 40 ms, and nobody looks at them.
  * Returns: NULL when it has none, or out of memory.
  */
 struct names *names_create(int fd, int root, const char *path,
-			   const struct object_build_id *build_id);
+			   const struct object_build_id *build_id, bool lines);
 void names_destroy(struct names *names);
 /**
  * What is at @addr of the file, in a function that begins at @start (as call

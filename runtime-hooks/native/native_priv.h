@@ -12,6 +12,7 @@
  */
 
 #include <libunwind.h>
+#include <string.h>
 
 #include "base/gap.h"
 #include "runtime-hooks/intern.h"
@@ -99,14 +100,39 @@ const struct code *native_code(struct native *native, raddr_t pc);
 const struct rule *native_rule(struct native *native, raddr_t pc,
 			       bool is_return);
 
+static inline uint64_t native_rule_key(raddr_t pc, bool is_return)
+{
+	return pc << 1 | is_return;
+}
+
+/** The same when it is kept already, so that @pc lies in code; else NULL. */
+static inline const struct rule *native_rule_kept(const struct native *native,
+						  raddr_t pc, bool is_return)
+{
+	return intern_get(&native->rules, native_rule_key(pc, is_return));
+}
+
 /** What ends right before @pc. */
 enum call_kind { CALL_NONE, CALL_DIRECT, CALL_INDIRECT };
 enum call_kind native_call_before(struct pagecache *mem, raddr_t pc,
 				  raddr_t *target_ret);
 
 /* fast.c */
+/** The word at @addr of the stack, where that is not in the copy. */
+bool walk_word_beyond(struct walk *w, raddr_t addr, uint64_t *ret);
+
 /** The word at @addr of the stack. */
-bool walk_word(struct walk *w, raddr_t addr, uint64_t *ret);
+static inline bool walk_word(struct walk *w, raddr_t addr, uint64_t *ret)
+{
+	raddr_t off = addr - w->copy->base;
+
+	// below base it wraps around to more than any length
+	if (w->copy->len < 8 || off > w->copy->len - 8)
+		return walk_word_beyond(w, addr, ret);
+	memcpy(ret, (const uint8_t *)w->copy->bytes + off, 8);
+	return true;
+}
+
 /** The pc to look up for the frame of @regs. */
 static inline raddr_t walk_lookup_pc(const struct native_regs *regs)
 {
@@ -149,6 +175,8 @@ bool prologue_depth(struct pagecache *mem, raddr_t start, raddr_t end,
 bool walk_recover_rbp(struct walk *w, const struct rule *rule);
 
 /* stacks.c */
+/** Is it the C library, its loader, or our own hook? */
+bool native_is_runtime(const struct object *object);
 /** The interned stack of @w, NULL when out of memory. */
 const struct stack *native_intern(struct walk *w, enum native_end end);
 

@@ -27,7 +27,6 @@ static int find_proc_info(unw_addr_space_t as, unw_word_t ip,
 	if (!object || !object_parse(w->native->mem, object) ||
 	    !object->has_cfi)
 		return -UNW_ENOINFO;
-	w->object = object;
 	di.start_ip = object->lo;
 	di.end_ip = object->hi;
 	di.u.rti.segbase = object->cfi.hdr;
@@ -191,6 +190,8 @@ static bool step_cursor(struct walk *w, const struct rule *rule,
 			enum native_end *end_ret)
 {
 	const uint32_t needed = 1u << NATIVE_RIP | 1u << NATIVE_RSP;
+	const struct code *code =
+		native_code(w->native, walk_lookup_pc(&w->regs));
 	int rc;
 
 	// without CFI it would follow RBP, whatever that is
@@ -199,6 +200,7 @@ static bool step_cursor(struct walk *w, const struct rule *rule,
 						: NATIVE_END_NO_CFI;
 		return false;
 	}
+	w->object = code ? code->object : NULL;
 	w->unreadable = false;
 	rc = unw_step(cursor);
 	*end_ret = rc ? reason(w, rc) : NATIVE_END_OUTERMOST;

@@ -142,7 +142,7 @@ static void compile(struct native *native, raddr_t pc, bool is_return,
 const struct rule *native_rule(struct native *native, raddr_t pc,
 			       bool is_return)
 {
-	uint64_t key = pc << 1 | is_return;
+	uint64_t key = native_rule_key(pc, is_return);
 	struct rule *rule = intern_get(&native->rules, key);
 
 	if (rule)

@@ -25,11 +25,11 @@ static const char *const runtime_objects[] = {
 	"libc.so.", "libc-", "libpthread", "ld-", "[vdso]", "libstranded-hook",
 };
 
-static bool is_runtime(const char *object)
+bool native_is_runtime(const struct object *object)
 {
 	for (size_t i = 0;
 	     i < sizeof(runtime_objects) / sizeof(runtime_objects[0]); i++)
-		if (!strncmp(object, runtime_objects[i],
+		if (!strncmp(object->name, runtime_objects[i],
 			     strlen(runtime_objects[i])))
 			return true;
 	return false;
@@ -102,7 +102,7 @@ static struct frame *make_frame(struct native *native, const struct site *site,
 	frame->uncertain = site->flags & FRAME_UNCERTAIN;
 	if (object) {
 		frame->object = keep(native, object->name);
-		frame->runtime = is_runtime(object->name);
+		frame->runtime = native_is_runtime(object);
 		frame->own = !frame->runtime && is_own(object);
 	}
 	return frame->function ? frame : NULL;
@@ -111,8 +111,9 @@ static struct frame *make_frame(struct native *native, const struct site *site,
 static void find_names(struct native *native, const struct code *code,
 		       raddr_t pc, struct names_at *at)
 {
-	const struct rule *rule = native_rule(native, pc, false);
 	struct object *object = code ? code->object : NULL;
+	const struct rule *rule = object ? native_rule(native, pc, false)
+					 : NULL;
 	struct names *names = NULL;
 
 	if (object && object_parse(native->mem, object))

@@ -69,6 +69,7 @@ static void assert_c_names(const struct native_result *r)
 {
 	assert_string_equal(r->stack->frames[0]->function, "read");
 	assert_true(r->stack->frames[0]->runtime);
+	assert_string_equal(r->stack->frames[0]->file, "?");
 	assert_int_equal(strncmp(r->stack->frames[0]->object, "libc", 4), 0);
 	assert_place(frame_of(r, "wait_for_end"), "deep.c",
 		     line_of("deep.c", "while (read(0"));
