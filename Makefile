@@ -92,6 +92,13 @@ SCENARIOS := $(wildcard scenarios/*/scenario.ini scenarios/*/README.md)
 PROGRAMS := $(patsubst scenarios/programs/%.c,$(BUILD)/scenarios/%,$(wildcard scenarios/programs/*.c)) \
 	$(patsubst scenarios/programs/%.sh,$(BUILD)/scenarios/%,$(wildcard scenarios/programs/*.sh))
 VICTIM   := $(BUILD)/scenarios/victim
+# What runs inside of other programs; without a sanitizer, which they would have
+# to have, too. In the .a is what they call themselves, and no more.
+HOOK_DIR := runtime-hooks/coroutine/hook
+HOOK_SO  := $(BUILD)/libstranded-hook.so
+HOOK_A   := $(BUILD)/libstranded-hook.a
+HOOK_H   := runtime-hooks/coroutine/include/stranded/hook.h
+HOOK_OBJ := $(patsubst $(HOOK_DIR)/%.c,$(BUILD)/hook/%.o,$(sort $(wildcard $(HOOK_DIR)/*.c)))
 # Victims with C coroutines, threads and event loops.
 TWIN_DIR := scenarios/programs/twins
 TWINS    := $(addprefix $(BUILD)/scenarios/twin-,ucontext pcl pth state-threads \
@@ -99,7 +106,7 @@ TWINS    := $(addprefix $(BUILD)/scenarios/twin-,ucontext pcl pth state-threads 
 FUZZERS  := $(patsubst tests/fuzz/%.c,$(BUILD)/fuzz/%,$(wildcard tests/fuzz/fuzz_*.c))
 
 # without a main there is the library alone
-all: $(if $(wildcard detector/main.c),$(BIN),$(LIB)) $(PROGRAMS)
+all: $(if $(wildcard detector/main.c),$(BIN),$(LIB)) $(PROGRAMS) $(HOOK_SO) $(HOOK_A)
 
 $(LIB): $(LIB_OBJ)
 	$(call say,AR)
@@ -113,6 +120,26 @@ $(BUILD)/%.o: %.c $(BUILD)/.flags
 	$(call say,CC)
 	$(Q)mkdir -p $(@D)
 	$(Q)$(CC) $(ALL_CPPFLAGS) $(OWN_CPPFLAGS) $(ALL_CFLAGS) -MMD -MP -c -o $@ $<
+
+$(BUILD)/hook/%.o $(BUILD)/hook/%-static.o: private HOOK_FLAGS = -std=gnu11 $(PLAIN_FLAGS) \
+	-Wmissing-prototypes -fPIC -fvisibility=hidden -ftls-model=initial-exec
+$(BUILD)/hook/%.o: $(HOOK_DIR)/%.c $(BUILD)/.flags
+	$(call say,CC)
+	$(Q)mkdir -p $(@D)
+	$(Q)$(CC) $(HOOK_FLAGS) -DHOOK_SHARED -MMD -MP -c -o $@ $<
+$(BUILD)/hook/%-static.o: $(HOOK_DIR)/%.c $(BUILD)/.flags
+	$(call say,CC)
+	$(Q)mkdir -p $(@D)
+	$(Q)$(CC) $(HOOK_FLAGS) -MMD -MP -c -o $@ $<
+
+# never unloaded: its stubs stand in others' tables
+$(HOOK_SO): $(HOOK_OBJ)
+	$(call say,LD)
+	$(Q)$(CC) -shared -pthread -Wl,-z,relro,-z,now,-z,nodelete,-z,defs -Wl,--as-needed $(LDFLAGS) -o $@ $^
+
+$(HOOK_A): $(BUILD)/hook/table-static.o
+	$(call say,AR)
+	$(Q)rm -f $@ && $(AR) rcs $@ $^
 
 $(BUILD)/scenarios/%: $(BUILD)/scenarios/programs/%.o
 	$(call say,LD)
@@ -248,6 +275,9 @@ fuzz-run: fuzz
 
 install: all
 	install -D -m 0755 $(BIN) '$(DESTDIR)$(BINDIR)/stranded'
+	install -D -m 0755 $(HOOK_SO) '$(DESTDIR)$(LIBDIR)/$(notdir $(HOOK_SO))'
+	install -m 0644 $(HOOK_A) '$(DESTDIR)$(LIBDIR)'
+	install -D -m 0644 $(HOOK_H) '$(DESTDIR)$(PREFIX)/include/stranded/hook.h'
 	install -d '$(DESTDIR)$(LIBEXECDIR)'
 	install -m 0755 $(PROGRAMS) $(wildcard $(VICTIM) $(TWINS)) '$(DESTDIR)$(LIBEXECDIR)'
 	for f in $(SCENARIOS:scenarios/%=%); do \
@@ -257,6 +287,8 @@ install: all
 uninstall:
 	rm -rf '$(DESTDIR)$(DATADIR)/scenarios'
 	rm -f $(patsubst %,'$(DESTDIR)$(LIBEXECDIR)/%',$(notdir $(PROGRAMS) $(VICTIM) $(TWINS)))
+	rm -f $(patsubst %,'$(DESTDIR)$(LIBDIR)/%',$(notdir $(HOOK_SO) $(HOOK_A)))
+	rm -f '$(DESTDIR)$(PREFIX)/include/stranded/hook.h'
 	rm -f '$(DESTDIR)$(BINDIR)/stranded' $(patsubst %,'$(DESTDIR)$(MANDIR)/man1/%',$(notdir $(MAN)))
 
 clean:
@@ -271,7 +303,7 @@ help:
 .PHONY: all scenarios scenarios-run deps need-packages test unit integration demo bench test-matrix \
 	lint format fuzz fuzzers fuzz-run install uninstall clean help FORCE
 
--include $(LIB_OBJ:.o=.d) $(MAIN_OBJ:.o=.d) $(TESTS:$(BUILD)/tests/%=$(BUILD)/tests/unit/%.d) \
+-include $(LIB_OBJ:.o=.d) $(HOOK_OBJ:.o=.d) $(MAIN_OBJ:.o=.d) $(TESTS:$(BUILD)/tests/%=$(BUILD)/tests/unit/%.d) \
 	$(FUZZERS:$(BUILD)/fuzz/%=$(BUILD)/tests/fuzz/%.d) \
 	$(BENCHES:$(BUILD)/bench/%=$(BUILD)/tests/bench/%.d) \
 	$(wildcard $(BUILD)/scenarios/programs/*.d)

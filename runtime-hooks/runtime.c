@@ -3,6 +3,7 @@
 
 #include "base/log.h"
 #include "runtime-hooks/go/go.h"
+#include "runtime-hooks/thread/thread.h"
 
 const struct runtime_options runtime_everything = {
 	.stacks = true,
@@ -10,7 +11,9 @@ const struct runtime_options runtime_everything = {
 	.fds = true,
 };
 
-const struct runtime_source *const runtime_sources[] = { &runtime_go, NULL };
+const struct runtime_source *const runtime_sources[] = { &runtime_go,
+							 &runtime_thread,
+							 NULL };
 
 /* "looks like it, but" says more than "is not", and so does what came first. */
 static int nearness(const struct error *err)

@@ -3,7 +3,11 @@
 """Measures stranded beside its alternatives, in one run on one machine.
 
 usage: run.py [--quick] [PART...]     parts: goroutines latency sockets check
+<<<<<<< HEAD
                                      stacks
+=======
+                                preload
+>>>>>>> w4-hook
 
 Prints a table; never fails because something is slow. Medians of several runs;
 "first" is the first look at a process, with all that is found out once.
@@ -25,6 +29,7 @@ ROOT = os.path.dirname(os.path.dirname(os.path.dirname(
 sys.path.insert(0, os.path.join(ROOT, "tests", "lib"))
 import gobuild      # noqa: E402
 import netns        # noqa: E402
+import preload      # noqa: E402
 import tool         # noqa: E402
 
 QUICK = "--quick" in sys.argv
@@ -333,7 +338,8 @@ def bench_stacks(_):
 
 PARTS = {"goroutines": bench_goroutines, "latency": bench_latency,
          "sockets": bench_sockets, "check": bench_check,
-         "stacks": bench_stacks}
+         "stacks": bench_stacks,
+         "preload": lambda snapshot: preload.bench(row)}
 
 
 def main():

@@ -3,7 +3,7 @@
 /*
  * Boost.Context, and with it Boost.Fiber and Coroutine2: make_fcontext,
  * jump_fcontext and ontop_fcontext, three functions in assembly of
- * libboost_context.so (libs/context/src/asm/*_x86_64_sysv_elf_gas.S,
+ * libboost_context.so (libs/context/src/asm/jump_x86_64_sysv_elf_gas.S,
  * boost/context/detail/fcontext.hpp; Boost 1.74).
  *
  * What jump and ontop save is known before they run. The context is the
@@ -32,6 +32,7 @@
 
 #include "runtime-hooks/coroutine/hook/hook_priv.h"
 #include "runtime-hooks/coroutine/hook/real.h"
+#include "runtime-hooks/coroutine/hook/stacks.h"
 
 #ifdef __x86_64__
 
@@ -77,6 +78,12 @@ static uint64_t owner_of(uintptr_t context)
 	return check == check_of(context, owner) ? owner : 0;
 }
 
+/* Called by the stubs, on the stack of who leaves. */
+void *hook_boost_jump(uintptr_t to, uintptr_t data, const uintptr_t *entry,
+		      uintptr_t bp);
+void *hook_boost_ontop(uintptr_t to, uintptr_t data, const uintptr_t *entry,
+		       uintptr_t bp);
+
 /* Declared in C++ only, boost/context/detail/fcontext.hpp. */
 struct transfer {
 	uintptr_t context;
@@ -102,7 +109,7 @@ static inline void *real_of(enum real_index index, const void *caller)
  * it was built with -fcf-protection, and for ontop mov %rdx,%r8, do not count;
  * then lea -0x38(%rsp),%rsp.
  */
-static bool is_known(const unsigned char *code)
+static bool saves_as_known(const unsigned char *code)
 {
 	static const unsigned char endbr[] = { 0xf3, 0x0f, 0x1e, 0xfa };
 	static const unsigned char mov[] = { 0x49, 0x89, 0xd0 };
@@ -115,10 +122,24 @@ static bool is_known(const unsigned char *code)
 	return !memcmp(code, lea, sizeof(lea));
 }
 
-/* Who ends jumps with the record above its own stack. */
-static bool is_last_jump(uint64_t self, uintptr_t data)
+/* Looked at once; the one that was known last is the only one, as a rule. */
+static inline bool is_known(void *real)
 {
-	uintptr_t top = coro_stack_top(self);
+	static void *known;
+
+	if (__builtin_expect(__atomic_load_n(&known, __ATOMIC_RELAXED) == real,
+			     1))
+		return true;
+	if (!saves_as_known(real))
+		return false;
+	__atomic_store_n(&known, real, __ATOMIC_RELAXED);
+	return true;
+}
+
+/* Who ends jumps with the record above its own stack. */
+static inline bool is_last_jump(uintptr_t data)
+{
+	uintptr_t top = hook_self.task ? hook_self.task->stack_hi : 0;
 
 	return top && data >= top && data - top < RECORD_WITHIN;
 }
@@ -136,18 +157,16 @@ static inline void *leave(enum real_index index, uintptr_t to, uintptr_t data,
 
 	if (!real)
 		abort(); /* nobody is there who could switch */
-	if (!is_known(real))
+	if (!hook_active || !is_known(real))
 		return real;
-	uintptr_t context = (uintptr_t)entry - SAVED_BYTES;
-	uint64_t self = coro_self();
 	uint64_t next = owner_of(to);
 
-	set_mark(context, self);
-	if (index == REAL_ontop_fcontext && self && is_last_jump(self, data))
-		coro_end(self);
-	else if (self)
-		coro_park(self, (uintptr_t)(entry + 1), *entry, bp);
-	coro_resume(next);
+	set_mark((uintptr_t)entry - SAVED_BYTES, hook_self.id);
+	if (index == REAL_ontop_fcontext && is_last_jump(data))
+		hook_end(hook_self.id);
+	else
+		hook_park((uintptr_t)(entry + 1), *entry, bp);
+	hook_run(next);
 	return real;
 }
 
@@ -193,6 +212,36 @@ HIDDEN void *hook_boost_ontop(uintptr_t to, uintptr_t data,
 		".cfi_endproc\n"                                               \
 		".size " #name ", . - " #name "\n")
 
+/*
+ * A coroutine that was thrown away without an end leaves its stack to the next.
+ * The latest on each stack, as far as there is place: when it is still listed
+ * when another one is made there, it is gone. 16 bytes each, of which only
+ * those in use take memory.
+ */
+#define LATEST_BITS 16
+static struct {
+	uintptr_t hi;
+	uint64_t id;
+} latest[1 << LATEST_BITS];
+
+static void follow(uintptr_t hi, uint64_t id)
+{
+	uint64_t at = (hi * 0x9e3779b97f4a7c15) >> (64 - LATEST_BITS);
+	uintptr_t had = __atomic_load_n(&latest[at].hi, __ATOMIC_RELAXED);
+	uint64_t before = __atomic_load_n(&latest[at].id, __ATOMIC_RELAXED);
+	const struct stranded_task *old = had == hi ? hook_line(before) : NULL;
+
+	/* the two words may be of two writers: the line knows its stack */
+	if (old && old->stack_hi == hi)
+		hook_end(before);
+	__atomic_store_n(&latest[at].hi, hi, __ATOMIC_RELAXED);
+	__atomic_store_n(&latest[at].id, id, __ATOMIC_RELAXED);
+	/* one that is mapped ends with its mapping, too */
+	struct stack_range *range = stacks_find(hi - 1);
+	if (range)
+		range->owner = id;
+}
+
 STUB(jump_fcontext, hook_boost_jump);
 STUB(ontop_fcontext, hook_boost_ontop);
 
@@ -206,10 +255,15 @@ EXPORT uintptr_t make_fcontext(void *sp, size_t size,
 		abort();
 	uintptr_t context = ((__typeof__(&make_fcontext))real)(sp, size, fn);
 	uintptr_t hi = (uintptr_t)sp, lo = hi - size;
-	if (context < lo + sizeof(struct mark) || context >= hi)
+	if (!hook_active || context < lo + sizeof(struct mark) || context >= hi)
 		return context;
-	set_mark(context,
-		 coro_create(lo, hi, (uintptr_t)fn, (uintptr_t)caller));
+	uint64_t id = hook_create(&(struct hook_new){
+		.pc = (uintptr_t)caller,
+		.start = (uintptr_t)fn,
+		.stack_hi = hi,
+	});
+	set_mark(context, id);
+	follow(hi, id);
 	return context;
 }
 

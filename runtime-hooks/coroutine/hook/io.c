@@ -37,13 +37,10 @@ int __poll_chk(struct pollfd *fds, nfds_t n, int timeout, size_t size);
 int __ppoll_chk(struct pollfd *fds, nfds_t n, const struct timespec *timeout,
 		const sigset_t *mask, size_t size);
 
-static inline void answered(enum hook_op op, int fd, ssize_t result)
+static inline bool would_block(ssize_t result)
 {
-	if (result >= 0 ||
-	    (errno != EAGAIN && errno != EINPROGRESS && errno != EALREADY))
-		io_took(fd);
-	else
-		io_would_block(op, fd);
+	return result < 0 &&
+	       (errno == EAGAIN || errno == EINPROGRESS || errno == EALREADY);
 }
 
 /* One fd and its answer; @name, what it is called with, and with what. */
@@ -52,67 +49,76 @@ static inline void answered(enum hook_op op, int fd, ssize_t result)
 	{                                                                      \
 		type result = REAL(name) args;                                 \
                                                                                \
-		answered(op, fd, result);                                      \
+		if (would_block(result))                                       \
+			io_would_block(op, fd, IO_FRAME());                    \
+		else                                                           \
+			io_took(IO_FRAME());                                   \
 		return result;                                                 \
 	}
 
-IO_CALL(ssize_t, read, HOOK_OP_READ, (int fd, void *buf, size_t n),
+IO_CALL(ssize_t, read, STRANDED_READ, (int fd, void *buf, size_t n),
 	(fd, buf, n))
-IO_CALL(ssize_t, readv, HOOK_OP_READ, (int fd, const struct iovec *iov, int n),
+IO_CALL(ssize_t, readv, STRANDED_READ, (int fd, const struct iovec *iov, int n),
 	(fd, iov, n))
-IO_CALL(ssize_t, preadv, HOOK_OP_READ,
+IO_CALL(ssize_t, preadv, STRANDED_READ,
 	(int fd, const struct iovec *iov, int n, off_t at), (fd, iov, n, at))
-IO_CALL(ssize_t, preadv64, HOOK_OP_READ,
+IO_CALL(ssize_t, preadv64, STRANDED_READ,
 	(int fd, const struct iovec *iov, int n, off64_t at), (fd, iov, n, at))
-IO_CALL(ssize_t, preadv2, HOOK_OP_READ,
+IO_CALL(ssize_t, preadv2, STRANDED_READ,
 	(int fd, const struct iovec *iov, int n, off_t at, int flags),
 	(fd, iov, n, at, flags))
-IO_CALL(ssize_t, preadv64v2, HOOK_OP_READ,
+IO_CALL(ssize_t, preadv64v2, STRANDED_READ,
 	(int fd, const struct iovec *iov, int n, off64_t at, int flags),
 	(fd, iov, n, at, flags))
-IO_CALL(ssize_t, __read_chk, HOOK_OP_READ,
+IO_CALL(ssize_t, __read_chk, STRANDED_READ,
 	(int fd, void *buf, size_t n, size_t size), (fd, buf, n, size))
-IO_CALL(ssize_t, recv, HOOK_OP_READ, (int fd, void *buf, size_t n, int flags),
+IO_CALL(ssize_t, recv, STRANDED_READ, (int fd, void *buf, size_t n, int flags),
 	(fd, buf, n, flags))
-IO_CALL(ssize_t, __recv_chk, HOOK_OP_READ,
+IO_CALL(ssize_t, __recv_chk, STRANDED_READ,
 	(int fd, void *buf, size_t n, size_t size, int flags),
 	(fd, buf, n, size, flags))
-IO_CALL(ssize_t, recvfrom, HOOK_OP_READ,
+IO_CALL(ssize_t, recvfrom, STRANDED_READ,
 	(int fd, void *buf, size_t n, int flags, __SOCKADDR_ARG addr,
 	 socklen_t *len),
 	(fd, buf, n, flags, addr, len))
-IO_CALL(ssize_t, __recvfrom_chk, HOOK_OP_READ,
+IO_CALL(ssize_t, __recvfrom_chk, STRANDED_READ,
 	(int fd, void *buf, size_t n, size_t size, int flags,
 	 __SOCKADDR_ARG addr, socklen_t *len),
 	(fd, buf, n, size, flags, addr, len))
-IO_CALL(ssize_t, recvmsg, HOOK_OP_READ, (int fd, struct msghdr *msg, int flags),
-	(fd, msg, flags))
-IO_CALL(int, recvmmsg, HOOK_OP_READ,
+IO_CALL(ssize_t, recvmsg, STRANDED_READ,
+	(int fd, struct msghdr *msg, int flags), (fd, msg, flags))
+IO_CALL(int, recvmmsg, STRANDED_READ,
 	(int fd, struct mmsghdr *msgs, unsigned int n, int flags,
 	 struct timespec *timeout),
 	(fd, msgs, n, flags, timeout))
-IO_CALL(ssize_t, write, HOOK_OP_WRITE, (int fd, const void *buf, size_t n),
+IO_CALL(ssize_t, write, STRANDED_WRITE, (int fd, const void *buf, size_t n),
 	(fd, buf, n))
-IO_CALL(ssize_t, writev, HOOK_OP_WRITE,
+IO_CALL(ssize_t, writev, STRANDED_WRITE,
 	(int fd, const struct iovec *iov, int n), (fd, iov, n))
-IO_CALL(ssize_t, send, HOOK_OP_WRITE,
+IO_CALL(ssize_t, send, STRANDED_WRITE,
 	(int fd, const void *buf, size_t n, int flags), (fd, buf, n, flags))
-IO_CALL(ssize_t, sendto, HOOK_OP_WRITE,
+IO_CALL(ssize_t, sendto, STRANDED_WRITE,
 	(int fd, const void *buf, size_t n, int flags,
 	 __CONST_SOCKADDR_ARG addr, socklen_t len),
 	(fd, buf, n, flags, addr, len))
-IO_CALL(ssize_t, sendmsg, HOOK_OP_WRITE,
+IO_CALL(ssize_t, sendmsg, STRANDED_WRITE,
 	(int fd, const struct msghdr *msg, int flags), (fd, msg, flags))
-IO_CALL(int, sendmmsg, HOOK_OP_WRITE,
+IO_CALL(int, sendmmsg, STRANDED_WRITE,
 	(int fd, struct mmsghdr *msgs, unsigned int n, int flags),
 	(fd, msgs, n, flags))
-IO_CALL(int, accept, HOOK_OP_ACCEPT,
+IO_CALL(int, accept, STRANDED_ACCEPT,
 	(int fd, __SOCKADDR_ARG addr, socklen_t *len), (fd, addr, len))
-IO_CALL(int, accept4, HOOK_OP_ACCEPT,
+IO_CALL(int, accept4, STRANDED_ACCEPT,
 	(int fd, __SOCKADDR_ARG addr, socklen_t *len, int flags),
 	(fd, addr, len, flags))
-IO_CALL(int, connect, HOOK_OP_CONNECT,
+IO_CALL(int, connect, STRANDED_CONNECT,
 	(int fd, __CONST_SOCKADDR_ARG addr, socklen_t len), (fd, addr, len))
+
+EXPORT int close(int fd)
+{
+	io_closes(fd, IO_FRAME());
+	return REAL(close)(fd);
+}
 
 /*
  * A look without waiting that found nothing, at one file: whoever looks so
@@ -120,27 +126,16 @@ IO_CALL(int, connect, HOOK_OP_CONNECT,
  * tells of that; one at many files is a scheduler's. Neither is an answer of
  * the file that a record stands for, and both leave it alone.
  */
-static inline void polled(const struct pollfd *fds, nfds_t n, bool waits,
-			  int result)
+static inline void looked(int fd, const struct io_frame *from)
 {
-	if (!result && n == 1 && !waits)
-		io_would_block(HOOK_OP_POLL, fds[0].fd);
+	if (fd >= 0)
+		io_would_block(STRANDED_POLL, fd, from);
 }
 
-EXPORT int poll(struct pollfd *fds, nfds_t n, int timeout)
+/* The only file, when a call with these would not wait; else -1. */
+static inline int polled(const struct pollfd *fds, nfds_t n, bool waits)
 {
-	int result = REAL(poll)(fds, n, timeout);
-
-	polled(fds, n, timeout != 0, result);
-	return result;
-}
-
-EXPORT int __poll_chk(struct pollfd *fds, nfds_t n, int timeout, size_t size)
-{
-	int result = REAL(__poll_chk)(fds, n, timeout, size);
-
-	polled(fds, n, timeout != 0, result);
-	return result;
+	return n == 1 && !waits ? fds[0].fd : -1;
 }
 
 static inline bool waits(const struct timespec *timeout)
@@ -148,12 +143,31 @@ static inline bool waits(const struct timespec *timeout)
 	return !timeout || timeout->tv_sec || timeout->tv_nsec;
 }
 
+EXPORT int poll(struct pollfd *fds, nfds_t n, int timeout)
+{
+	int result = REAL(poll)(fds, n, timeout);
+
+	if (!result)
+		looked(polled(fds, n, timeout != 0), IO_FRAME());
+	return result;
+}
+
+EXPORT int __poll_chk(struct pollfd *fds, nfds_t n, int timeout, size_t size)
+{
+	int result = REAL(__poll_chk)(fds, n, timeout, size);
+
+	if (!result)
+		looked(polled(fds, n, timeout != 0), IO_FRAME());
+	return result;
+}
+
 EXPORT int ppoll(struct pollfd *fds, nfds_t n, const struct timespec *timeout,
 		 const sigset_t *mask)
 {
 	int result = REAL(ppoll)(fds, n, timeout, mask);
 
-	polled(fds, n, waits(timeout), result);
+	if (!result)
+		looked(polled(fds, n, waits(timeout)), IO_FRAME());
 	return result;
 }
 
@@ -163,16 +177,24 @@ EXPORT int __ppoll_chk(struct pollfd *fds, nfds_t n,
 {
 	int result = REAL(__ppoll_chk)(fds, n, timeout, mask, size);
 
-	polled(fds, n, waits(timeout), result);
+	if (!result)
+		looked(polled(fds, n, waits(timeout)), IO_FRAME());
 	return result;
+}
+
+/* Of a coroutine that looks at an epoll of its own; on a stack of which nothing
+ * is known it is the library's loop. */
+static inline void looked_at_all(int epoll, bool found_or_waits)
+{
+	if (!found_or_waits)
+		hook_last_io(STRANDED_POLL, epoll);
 }
 
 EXPORT int epoll_wait(int fd, struct epoll_event *events, int n, int timeout)
 {
 	int result = REAL(epoll_wait)(fd, events, n, timeout);
 
-	if (!result && !timeout)
-		io_scanned(HOOK_OP_POLL, fd);
+	looked_at_all(fd, result || timeout);
 	return result;
 }
 
@@ -181,8 +203,7 @@ EXPORT int epoll_pwait(int fd, struct epoll_event *events, int n, int timeout,
 {
 	int result = REAL(epoll_pwait)(fd, events, n, timeout, mask);
 
-	if (!result && !timeout)
-		io_scanned(HOOK_OP_POLL, fd);
+	looked_at_all(fd, result || timeout);
 	return result;
 }
 
@@ -191,8 +212,7 @@ EXPORT int epoll_pwait2(int fd, struct epoll_event *events, int n,
 {
 	int result = REAL(epoll_pwait2)(fd, events, n, timeout, mask);
 
-	if (!result && !waits(timeout))
-		io_scanned(HOOK_OP_POLL, fd);
+	looked_at_all(fd, result || waits(timeout));
 	return result;
 }
 
@@ -237,8 +257,8 @@ EXPORT int select(int n, fd_set *in, fd_set *out, fd_set *exceptional,
 	int fd = looks ? only_fd(n, in, out, exceptional) : -1;
 	int result = REAL(select)(n, in, out, exceptional, timeout);
 
-	if (!result && fd >= 0)
-		io_would_block(HOOK_OP_POLL, fd);
+	if (!result)
+		looked(fd, IO_FRAME());
 	return result;
 }
 
@@ -248,8 +268,8 @@ EXPORT int pselect(int n, fd_set *in, fd_set *out, fd_set *exceptional,
 	int fd = waits(timeout) ? -1 : only_fd(n, in, out, exceptional);
 	int result = REAL(pselect)(n, in, out, exceptional, timeout, mask);
 
-	if (!result && fd >= 0)
-		io_would_block(HOOK_OP_POLL, fd);
+	if (!result)
+		looked(fd, IO_FRAME());
 	return result;
 }
 
