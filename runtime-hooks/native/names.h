@@ -56,6 +56,9 @@ void names_destroy(struct names *names);
  */
 void names_find(struct names *names, uint64_t addr, uint64_t start,
 		struct names_at *ret);
+bool names_have_lines(const struct names *names);
+/** Did reading the debug information fail, so that lines are missing? */
+bool names_lines_failed(const struct names *names);
 /** The address of a symbol. Returns: 0, -ENOENT. */
 int names_symbol(const struct names *names, const char *name,
 		 uint64_t *addr_ret, uint64_t *size_ret);

@@ -73,10 +73,9 @@ struct native {
 struct walk {
 	struct native *native;
 	const struct native_copy *copy;
-	struct native_regs regs; /* of the frame to step from */
-	const struct native_regs
-		*first; /* what libunwind's cursor began with */
-	bool uncertain; /* from here on */
+	struct native_regs regs;  /* of the frame to step from */
+	struct native_regs first; /* what libunwind's cursor began with */
+	bool uncertain;		  /* from here on */
 	bool read_beyond;
 	bool unreadable;	     /* a read failed */
 	const struct object *object; /* of the present pc */

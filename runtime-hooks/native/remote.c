@@ -89,7 +89,7 @@ static int access_mem(unw_addr_space_t as, unw_word_t addr, unw_word_t *val,
 static int access_reg(unw_addr_space_t as, unw_regnum_t reg, unw_word_t *val,
 		      int write, void *arg)
 {
-	const struct native_regs *regs = ((const struct walk *)arg)->first;
+	const struct native_regs *regs = &((const struct walk *)arg)->first;
 
 	(void)as;
 	// libunwind numbers them as DWARF does. To make one up would be to
@@ -227,7 +227,7 @@ bool remote_step(struct walk *w, const struct rule *rule,
 	struct native_regs to;
 	unw_cursor_t cursor;
 
-	w->first = &w->regs;
+	w->first = w->regs;
 	if (unw_init_remote(&cursor, w->native->space, w)) {
 		*end_ret = NATIVE_END_UNKNOWN_REG;
 		return false;
@@ -240,13 +240,12 @@ bool remote_step(struct walk *w, const struct rule *rule,
 
 int walk_remote(struct walk *w)
 {
-	const struct native_regs first = w->regs;
 	const struct rule *rule;
 	enum native_end why;
 	unw_cursor_t cursor;
 	int end;
 
-	w->first = &first;
+	w->first = w->regs;
 	if (unw_init_remote(&cursor, w->native->space, w))
 		return NATIVE_END_UNKNOWN_REG;
 	while ((rule = walk_note(w, &end))) {

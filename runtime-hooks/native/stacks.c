@@ -121,7 +121,14 @@ static void find_names(struct native *native, const struct code *code,
 	if (names) {
 		raddr_t start = rule && rule->start ? rule->start : pc;
 
+		bool failed = names_lines_failed(names);
+
 		names_find(names, pc - object->bias, start - object->bias, at);
+		if (!failed && names_lines_failed(names))
+			gaps_add(&native->gaps, GAP_CORRUPT, 1,
+				 "lines of %s: its debug information cannot "
+				 "be read",
+				 object->path);
 		return;
 	}
 	at->symbol = NULL;

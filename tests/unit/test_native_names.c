@@ -249,6 +249,143 @@ static void test_symbols_are_found_by_name(void **state)
 	lab_clean(&lab);
 }
 
+/* What is blocked in the function @name of a library. */
+static void assert_in(struct lab *lab, const char *name, uint64_t *pc_ret)
+{
+	struct native_regs regs;
+	struct native_result r;
+
+	assert_true(lab_wait_blocked(lab, lab->pid));
+	lab_stopped_regs(lab->pid, &regs);
+	r = lab_both(lab, name, &regs);
+	assert_int_equal(r.end, NATIVE_END_OUTERMOST);
+	*pc_ret = frame_of(&r, name)->pc;
+	assert_true(frame_of(&r, name)->own);
+}
+
+/* Let it go on to the next place: its count of switches tells. */
+static void go_on(struct lab *lab)
+{
+	assert_int_equal(write(lab->in, "x", 1), 1);
+	usleep(200000);
+}
+
+static void test_code_that_comes_and_goes(void **state)
+{
+	char a[160], b[160];
+	struct lab lab;
+	uint64_t at[2];
+
+	(void)state;
+	lab_build(&lab, "deep.c", "-O1");
+	snprintf(a, sizeof(a), "%s-a.so", lab.program);
+	snprintf(b, sizeof(b), "%s-b.so", lab.program);
+	run("gcc -O1 -shared -fPIC -DNAME=alpha -o %s "
+	    "tests/victims/native/plugin.c",
+	    a);
+	run("gcc -O1 -shared -fPIC -DNAME=bravo -o %s "
+	    "tests/victims/native/plugin.c",
+	    b);
+
+	char *const argv[] = { lab.program, (char *)"reload", a, b, NULL };
+
+	lab_start(&lab, argv, true);
+	lab_attach(&lab);
+	go_on(&lab);
+	// loaded since: found without native_begin()
+	assert_in(&lab, "alpha", &at[0]);
+	go_on(&lab);
+	assert_ok(native_begin(lab.native));
+	assert_in(&lab, "bravo", &at[1]);
+	// or this shows nothing
+	assert_true(at[0] == at[1]);
+	lab_end(&lab);
+	unlink(a);
+	unlink(b);
+	lab_clean(&lab);
+}
+
+static bool has_gap(const struct lab *lab, const char *part)
+{
+	const struct gaps *gaps = native_gaps(lab->native);
+
+	for (size_t i = 0; i < gaps->n; i++)
+		if (strstr(gaps->v[i].text, part))
+			return true;
+	return false;
+}
+
+/* Whoever reads debug information may be made to crash; we are not. */
+static void test_debug_information_may_be_a_bomb(void **state)
+{
+	struct native_result r;
+	struct lab lab;
+
+	(void)state;
+	lab_build(&lab, "deep.c", "-O1 tests/victims/native/bomb.S");
+	r = look(&lab, "plain");
+	assert_int_equal(r.end, NATIVE_END_OUTERMOST);
+	assert_string_equal(frame_of(&r, "wait_for_end")->file, "?");
+	assert_true(has_gap(&lab, "debug information cannot be read"));
+	lab_end(&lab);
+	lab_clean(&lab);
+}
+
+/* The only child of this process that reads lines. */
+static pid_t lines_child(void)
+{
+	char path[64], text[256];
+	pid_t pid = 0;
+	ssize_t n;
+	int fd;
+
+	snprintf(path, sizeof(path), "/proc/self/task/%d/children",
+		 (int)getpid());
+	fd = open(path, O_RDONLY);
+	n = read(fd, text, sizeof(text) - 1);
+	close(fd);
+	text[n > 0 ? n : 0] = '\0';
+	for (char *p = strtok(text, " "); p; p = strtok(NULL, " ")) {
+		char comm[64] = "";
+
+		snprintf(path, sizeof(path), "/proc/%s/comm", p);
+		fd = open(path, O_RDONLY);
+		if (read(fd, comm, sizeof(comm) - 1) > 0 &&
+		    !strcmp(comm, "stranded-lines\n"))
+			pid = (pid_t)atoi(p);
+		close(fd);
+	}
+	return pid;
+}
+
+static void test_lines_are_read_by_a_child_that_may_die(void **state)
+{
+	struct native_result r;
+	struct lab lab;
+	uint64_t size;
+	raddr_t addr;
+	pid_t child;
+
+	(void)state;
+	lab_build(&lab, "deep.c", "-O1 -g");
+	r = look(&lab, "plain");
+	assert_c_names(&r);
+	child = lines_child();
+	assert_true(child > 0);
+	kill(child, SIGKILL);
+	assert_int_equal(
+		native_symbol(lab.native, "", "with_align", &addr, &size), 0);
+	assert_string_equal(native_frame(lab.native, addr, false)->function,
+			    "with_align");
+	assert_string_equal(native_frame(lab.native, addr, false)->file, "?");
+	assert_true(has_gap(&lab, "debug information cannot be read"));
+	// and it is not left behind
+	assert_int_equal(lines_child(), 0);
+	assert_int_equal(waitpid(child, NULL, WNOHANG), -1);
+	lab_end(&lab);
+	lab_clean(&lab);
+}
+
 static const struct {
 	const char *mangled, *name;
 } names[] = {
@@ -310,6 +447,9 @@ int main(void)
 		cmocka_unit_test(test_the_file_may_be_gone_or_be_another),
 		cmocka_unit_test(test_inlined_functions_of_cxx_are_frames),
 		cmocka_unit_test(test_symbols_are_found_by_name),
+		cmocka_unit_test(test_code_that_comes_and_goes),
+		cmocka_unit_test(test_debug_information_may_be_a_bomb),
+		cmocka_unit_test(test_lines_are_read_by_a_child_that_may_die),
 		cmocka_unit_test(test_names_are_demangled),
 		cmocka_unit_test(test_a_name_that_explodes_is_cut),
 	};

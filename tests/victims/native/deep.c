@@ -7,6 +7,7 @@
  *
  * usage: deep MODE
  *   plain    17 functions
+ *   recurse  3,000 functions
  *   alloca   with stack taken at run time
  *   align    with a realigned stack
  *   signal   in a signal handler
@@ -16,11 +17,14 @@
  *   overrun  the return addresses are overwritten
  *   coroutine  in a coroutine that is parked by swapcontext(3), whose
  *            ucontext_t is at the address that is printed first
+ *   reload A B  in a function of A, and after a byte of input, when A was
+ *            unloaded, in one of B
  *   step     calls many things for ever
  */
 
 #define _GNU_SOURCE
 #include <alloca.h>
+#include <dlfcn.h>
 #include <execinfo.h>
 #include <signal.h>
 #include <stdint.h>
@@ -190,6 +194,37 @@ NOINLINE static void coroutine(void)
 	wait_for_end();
 }
 
+NOINLINE static void wait_for_byte(void)
+{
+	char c;
+
+	if (read(0, &c, 1) != 1)
+		exit(0);
+	sink++;
+}
+
+NOINLINE static void load(const char *path)
+{
+	void *handle = dlopen(path, RTLD_NOW);
+	void (*entry)(void (*f)(void)) = NULL;
+
+	if (handle)
+		*(void **)&entry = dlsym(handle, "entry");
+	if (!entry)
+		exit(3);
+	entry(wait_for_byte);
+	dlclose(handle);
+}
+
+NOINLINE static void reload(char **paths)
+{
+	printf("%lx\n", (unsigned long)wait_for_byte);
+	fflush(stdout);
+	wait_for_byte();
+	load(paths[0]);
+	load(paths[1]);
+}
+
 static void nothing(void)
 {
 	sink++;
@@ -233,6 +268,8 @@ int main(int argc, char **argv)
 	backtrace(warm, 1);
 	if (!strcmp(mode, "plain"))
 		deep(DEPTH - 2);
+	else if (!strcmp(mode, "recurse"))
+		deep(3000);
 	else if (!strcmp(mode, "alloca"))
 		with_alloca(5);
 	else if (!strcmp(mode, "align"))
@@ -249,6 +286,8 @@ int main(int argc, char **argv)
 		overrun();
 	else if (!strcmp(mode, "coroutine"))
 		coroutine();
+	else if (!strcmp(mode, "reload") && argc > 3)
+		reload(argv + 2);
 	else if (!strcmp(mode, "step"))
 		step();
 	else
