@@ -29,8 +29,8 @@ const struct cli_option cli_options[] = {
 	  "watch that long, 1s to 24h; by default 60s" },
 	{ "force", 0, OPT_FORCE, NULL,
 	  "with heal: also a connection that is not proven dead, even one that "
-	  "is alive; with --stop: also a thread in a call that a stop ends "
-	  "with EINTR" },
+	  "is alive; with check and ps: stop also a thread in a call that ends "
+	  "with EINTR then" },
 	{ "format", 'f', OPT_FORMAT, "FORMAT",
 	  "text, json or, for ps, debug2: the text of Go's own dump" },
 	{ "how", 0, OPT_HOW, "HOW",

@@ -3,11 +3,7 @@
 """Measures stranded beside its alternatives, in one run on one machine.
 
 usage: run.py [--quick] [PART...]     parts: goroutines latency sockets check
-<<<<<<< HEAD
-                                preload
-=======
-                                     stacks
->>>>>>> w4-core
+                                      stacks preload
 
 Prints a table; never fails because something is slow. Medians of several runs;
 "first" is the first look at a process, with all that is found out once.
@@ -338,7 +334,8 @@ def bench_stacks(_):
 
 PARTS = {"goroutines": bench_goroutines, "latency": bench_latency,
          "sockets": bench_sockets, "check": bench_check,
-         "stacks": bench_stacks, "preload": lambda _: preload.bench(row)}
+         "stacks": bench_stacks,
+         "preload": lambda snapshot: preload.bench(row)}
 
 
 def main():

@@ -44,7 +44,7 @@ static bool is_threads_own(const struct stack_range *r)
 static void write_line(struct stranded_task *task, enum stranded_op op, int fd,
 		       const struct io_frame *from)
 {
-	stranded_write_begin(task);
+	uint32_t seq = stranded_write_begin(task);
 	task->op = (uint8_t)op;
 	task->fd = fd;
 	task->sp = from ? (uint64_t)from->stack : 0;
@@ -53,7 +53,7 @@ static void write_line(struct stranded_task *task, enum stranded_op op, int fd,
 	task->since = tsc_now();
 	task->flags = from ? HOOK_FLAG_PC_RETURN : 0;
 	task->state = HOOK_SEEN;
-	stranded_write_end(task);
+	stranded_write_end(task, seq);
 }
 
 static uint64_t create(const struct stack_range *r)

@@ -69,6 +69,8 @@ __asm__(".pushsection .note.stranded,\"a\",@note\n"
 __thread struct hook_self hook_self;
 bool hook_active;
 
+EXPORT uint64_t stranded_hook_clock;
+
 static uint64_t free_head; /* {changes, line + 1} */
 static uint32_t started;
 
@@ -371,7 +373,7 @@ uint64_t hook_create(const struct hook_new *what)
 		return 0;
 	}
 	struct stranded_task *task = line_at(line);
-	stranded_write_begin(task);
+	uint32_t seq = stranded_write_begin(task);
 	task->incarnation++;
 	task->sp = task->pc = task->bp = 0;
 	task->since = tsc_now();
@@ -387,7 +389,7 @@ uint64_t hook_create(const struct hook_new *what)
 	if (what->name)
 		write_more(line, task, what->name);
 	task->state = HOOK_CREATED;
-	stranded_write_end(task);
+	stranded_write_end(task, seq);
 	count(task->site, true);
 	return (uint64_t)task->incarnation << 32 | line;
 }
@@ -403,9 +405,9 @@ void hook_end(uint64_t id)
 		hook_self.task = NULL;
 	}
 	uint32_t site = task->site;
-	stranded_write_begin(task);
+	uint32_t seq = stranded_write_begin(task);
 	task->state = HOOK_FREE;
-	stranded_write_end(task);
+	stranded_write_end(task, seq);
 	count(site, false);
 	give_back((uint32_t)id);
 }
@@ -430,14 +432,14 @@ void hook_run(uint64_t id)
 		return;
 	if (__builtin_expect(!hook_self.tid, 0))
 		ask_tid();
-	stranded_write_begin(task);
+	uint32_t seq = stranded_write_begin(task);
 	task->state = HOOK_RUNNING;
 	task->bp = (uint64_t)hook_self.tid;
 	task->op = STRANDED_OTHER;
 	task->fd = -1;
 	task->flags &= (uint8_t) ~(HOOK_FLAG_FD_TOLD | HOOK_FLAG_PC_RETURN |
 				   HOOK_FLAG_MORE);
-	stranded_write_end(task);
+	stranded_write_end(task, seq);
 }
 
 void hook_park(uint64_t sp, uint64_t pc, uint64_t bp)
@@ -446,27 +448,27 @@ void hook_park(uint64_t sp, uint64_t pc, uint64_t bp)
 
 	if (!task)
 		return;
-	stranded_write_begin(task);
+	uint32_t seq = stranded_write_begin(task);
 	task->sp = sp;
 	task->pc = pc;
 	task->bp = bp;
 	task->since = tsc_now();
 	task->flags |= HOOK_FLAG_PC_RETURN;
 	task->state = HOOK_PARKED;
-	stranded_write_end(task);
+	stranded_write_end(task, seq);
 }
 
 static void note(struct stranded_task *task, enum stranded_op op, int fd,
 		 bool told)
 {
-	stranded_write_begin(task);
+	uint32_t seq = stranded_write_begin(task);
 	task->op = (uint8_t)op;
 	task->fd = fd;
 	if (told)
 		task->flags |= HOOK_FLAG_FD_TOLD;
 	else
 		task->flags &= (uint8_t)~HOOK_FLAG_FD_TOLD;
-	stranded_write_end(task);
+	stranded_write_end(task, seq);
 }
 
 bool hook_tell(enum stranded_op op, int fd)
@@ -564,11 +566,11 @@ EXPORT void stranded_hook_more(struct stranded_task *task, int64_t deadline_ns,
 
 	if (!more)
 		return;
-	stranded_write_begin(task);
+	uint32_t seq = stranded_write_begin(task);
 	if (more->incarnation != task->incarnation)
 		*more = (struct hook_more){ .incarnation = task->incarnation };
 	more->deadline_ns = deadline_ns;
 	more->object = (uint64_t)object;
 	task->flags |= HOOK_FLAG_MORE;
-	stranded_write_end(task);
+	stranded_write_end(task, seq);
 }
