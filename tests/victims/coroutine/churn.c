@@ -94,9 +94,8 @@ DOWN(d)
 
 static NAMED void step(struct co *c, const char *chain)
 {
-	static void (*const down[])(struct co *, const char *) = {
-		down_a, down_b, down_c, down_d
-	};
+	static void (*const down[])(
+		struct co *, const char *) = { down_a, down_b, down_c, down_d };
 
 	if (*chain)
 		down[*chain - 'a'](c, chain);
