@@ -323,14 +323,15 @@ static json_t *summary_json(const struct report *r)
 	const struct findings *f = r->findings;
 
 	return json_pack(
-		"{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "tasks",
+		"{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "tasks",
 		(json_int_t)f->tasks, "blocked", (json_int_t)f->blocked,
 		"findings", (json_int_t)f->n, "duration_ms",
 		(json_int_t)r->survey->duration_ms, "stopped_ms",
 		(json_int_t)r->survey->stopped_ms, "sockets",
 		(json_int_t)(r->survey->sockets ? r->survey->sockets->n : 0),
 		"moved", (json_int_t)f->moved, "ended_by_deadline",
-		(json_int_t)f->deadline_soon);
+		(json_int_t)f->deadline_soon, "too_young",
+		(json_int_t)f->too_young);
 }
 
 static json_t *advice_json(const struct finding *f)
