@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <fcntl.h>
 #include <locale.h>
-#include <sys/resource.h>
 #include <unistd.h>
 
+#include "base/open_files.h"
 #include "detector/cli.h"
 
 /*
@@ -19,24 +19,10 @@ static void hold_standard_fds(void)
 			     fd == STDIN_FILENO ? O_WRONLY : O_RDONLY);
 }
 
-/*
- * A node may have a thousand network namespaces, and each that a peer is
- * looked for in takes several sockets: more than the usual 1,024 fds.
- */
-static void allow_many_fds(void)
-{
-	struct rlimit limit;
-
-	if (getrlimit(RLIMIT_NOFILE, &limit))
-		return;
-	limit.rlim_cur = limit.rlim_max;
-	setrlimit(RLIMIT_NOFILE, &limit);
-}
-
 int main(int argc, char **argv)
 {
 	hold_standard_fds();
-	allow_many_fds();
+	open_files_raise();
 	/*
 	 * For wcwidth() only: how many columns a foreign name takes. Numbers
 	 * and messages stay in the C locale.

@@ -137,6 +137,15 @@ def test_exec_passes_streams_and_status(make):
                                                            "err\n")
 
 
+def test_exec_keeps_the_limit_of_open_files(make):
+    """select(2) breaks in a program that may open more than 1,024."""
+    the_lab = make("pair")
+    argv = ["prlimit", "--nofile=1000:2000"] + the_lab.exec_prefix("a") + [
+        "sh", "-c", "ulimit -Sn; ulimit -Hn"]
+    done = subprocess.run(argv, text=True, capture_output=True)
+    assert done.stdout.split() == ["1000", "2000"], done
+
+
 def test_exec_dies_of_the_signal_that_the_program_dies_of(make):
     the_lab = make("pair")
     assert the_lab.sh("a", "sh", "-c", "kill -USR1 $$").status == \
