@@ -27,6 +27,7 @@ PREFIX     ?= /usr/local
 BINDIR     ?= $(PREFIX)/bin
 MANDIR     ?= $(PREFIX)/share/man
 DATADIR    ?= $(PREFIX)/share/stranded
+LIBDIR     ?= $(PREFIX)/lib
 LIBEXECDIR ?= $(PREFIX)/libexec/stranded
 DESTDIR    ?=
 PKG_CONFIG ?= pkg-config
@@ -37,13 +38,13 @@ GO         ?= go
 BUILD      ?= build$(if $(SAN),-san)
 VERSION    ?= $(shell git describe --always --dirty 2>/dev/null || echo unknown)
 
-PKGS       := libnl-3.0 libnl-route-3.0 libnl-nf-3.0 jansson inih
+PKGS       := libnl-3.0 libnl-route-3.0 libnl-nf-3.0 jansson inih libunwind-generic libdw libelf
 TEST_PKGS  := cmocka
 
 # Asked for once, and only when something is compiled: there may be no
 # pkg-config yet when this file is read.
 pkg_cflags = $(eval pkg_cflags := $$(shell $(PKG_CONFIG) --cflags $(PKGS)))$(pkg_cflags)
-pkg_libs   = $(eval pkg_libs := $$(shell $(PKG_CONFIG) --libs $(PKGS)))$(pkg_libs)
+pkg_libs   = $(eval pkg_libs := $$(shell $(PKG_CONFIG) --libs $(PKGS)) -liberty)$(pkg_libs)
 test_libs  = $(eval test_libs := $$(shell $(PKG_CONFIG) --libs $(TEST_PKGS)))$(test_libs)
 
 CFLAGS     ?= -O2 -g
@@ -53,6 +54,10 @@ ALL_CFLAGS := -std=gnu11 -pthread -Wall -Wextra -Wstrict-prototypes \
 	-Wformat=2 -fno-common -fstack-protector-strong $(CFLAGS)
 ALL_LDFLAGS := -pthread -Wl,-z,relro,-z,now -Wl,--as-needed $(LDFLAGS)
 LINK = $(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) -o $@
+
+# Without a sanitizer, which insists on being the first library: for programs
+# that get another one preloaded.
+PLAIN_FLAGS := -D_GNU_SOURCE -iquote . -pthread -Wall -Wextra -fstack-protector-strong $(CFLAGS)
 
 ifeq ($(DEV),1)
 ALL_CFLAGS += -Werror -Wshadow -Wswitch-enum -Wundef
@@ -87,10 +92,21 @@ SCENARIOS := $(wildcard scenarios/*/scenario.ini scenarios/*/README.md)
 PROGRAMS := $(patsubst scenarios/programs/%.c,$(BUILD)/scenarios/%,$(wildcard scenarios/programs/*.c)) \
 	$(patsubst scenarios/programs/%.sh,$(BUILD)/scenarios/%,$(wildcard scenarios/programs/*.sh))
 VICTIM   := $(BUILD)/scenarios/victim
+# What runs inside of other programs; without a sanitizer, which they would have
+# to have, too. In the .a is what they call themselves, and no more.
+HOOK_DIR := runtime-hooks/coroutine/hook
+HOOK_SO  := $(BUILD)/libstranded-hook.so
+HOOK_A   := $(BUILD)/libstranded-hook.a
+HOOK_H   := runtime-hooks/coroutine/include/stranded/hook.h
+HOOK_OBJ := $(patsubst $(HOOK_DIR)/%.c,$(BUILD)/hook/%.o,$(sort $(wildcard $(HOOK_DIR)/*.c)))
+# Victims with C coroutines, threads and event loops.
+TWIN_DIR := scenarios/programs/twins
+TWINS    := $(addprefix $(BUILD)/scenarios/twin-,ucontext pcl pth state-threads \
+	boost-fiber header threads poll-loop epoll-loop python java) $(BUILD)/scenarios/Twin.class
 FUZZERS  := $(patsubst tests/fuzz/%.c,$(BUILD)/fuzz/%,$(wildcard tests/fuzz/fuzz_*.c))
 
 # without a main there is the library alone
-all: $(if $(wildcard detector/main.c),$(BIN),$(LIB)) $(PROGRAMS)
+all: $(if $(wildcard detector/main.c),$(BIN),$(LIB)) $(PROGRAMS) $(HOOK_SO) $(HOOK_A)
 
 $(LIB): $(LIB_OBJ)
 	$(call say,AR)
@@ -104,6 +120,26 @@ $(BUILD)/%.o: %.c $(BUILD)/.flags
 	$(call say,CC)
 	$(Q)mkdir -p $(@D)
 	$(Q)$(CC) $(ALL_CPPFLAGS) $(OWN_CPPFLAGS) $(ALL_CFLAGS) -MMD -MP -c -o $@ $<
+
+$(BUILD)/hook/%.o $(BUILD)/hook/%-static.o: private HOOK_FLAGS = -std=gnu11 $(PLAIN_FLAGS) \
+	-Wmissing-prototypes -fPIC -fvisibility=hidden -ftls-model=initial-exec
+$(BUILD)/hook/%.o: $(HOOK_DIR)/%.c $(BUILD)/.flags
+	$(call say,CC)
+	$(Q)mkdir -p $(@D)
+	$(Q)$(CC) $(HOOK_FLAGS) -DHOOK_SHARED -MMD -MP -c -o $@ $<
+$(BUILD)/hook/%-static.o: $(HOOK_DIR)/%.c $(BUILD)/.flags
+	$(call say,CC)
+	$(Q)mkdir -p $(@D)
+	$(Q)$(CC) $(HOOK_FLAGS) -MMD -MP -c -o $@ $<
+
+# never unloaded: its stubs stand in others' tables
+$(HOOK_SO): $(HOOK_OBJ)
+	$(call say,LD)
+	$(Q)$(CC) -shared -pthread -Wl,-z,relro,-z,now,-z,nodelete,-z,defs -Wl,--as-needed $(LDFLAGS) -o $@ $^
+
+$(HOOK_A): $(BUILD)/hook/table-static.o
+	$(call say,AR)
+	$(Q)rm -f $@ && $(AR) rcs $@ $^
 
 $(BUILD)/scenarios/%: $(BUILD)/scenarios/programs/%.o
 	$(call say,LD)
@@ -119,7 +155,44 @@ $(VICTIM): FORCE
 	  GOFLAGS=-mod=mod GOWORK=off GOTOOLCHAIN=local \
 	  $(GO) build $$($(GO) help buildflags 2>&1 | grep -q buildvcs && echo -buildvcs=false) -o '$(abspath $@)' .
 
-scenarios: $(PROGRAMS) $(VICTIM)
+# A twin whose package is not here is left out, by name: only its scenarios
+# cannot run then.
+$(BUILD)/scenarios/twin-pcl: private PACKAGE = libpcl1-dev pcl.h -lpcl
+$(BUILD)/scenarios/twin-pth: private PACKAGE = libpth-dev pth.h -lpth
+$(BUILD)/scenarios/twin-state-threads: private PACKAGE = libst-dev st.h -l:libst.a -Wl,-z,noexecstack
+$(BUILD)/scenarios/twin-boost-fiber: private PACKAGE = libboost-fiber-dev \
+	boost/fiber/all.hpp -lboost_fiber -lboost_context
+$(BUILD)/scenarios/twin-header: $(TWIN_DIR)/tinyco.h $(HOOK_H) $(HOOK_A)
+$(BUILD)/scenarios/twin-header: private TWIN_FLAGS = -I$(HOOK_H:/stranded/hook.h=)
+# $(call twin,COMPILER)
+twin = $(Q)rm -f $@; $(TWIN_DIR)/have-header.sh '$(firstword $1)' $(PACKAGE) || exit 0; \
+	$1 $(PLAIN_FLAGS) $(TWIN_FLAGS) $(LDFLAGS) -o $@ $(filter %.c %.cc %.o %.a,$^) $(wordlist 3,9,$(PACKAGE))
+
+$(BUILD)/scenarios/twin.o: $(TWIN_DIR)/twin.c $(TWIN_DIR)/twin.h $(BUILD)/.flags
+	$(Q)mkdir -p $(@D)
+	$(Q)$(CC) -std=gnu11 $(PLAIN_FLAGS) -c -o $@ $<
+
+$(BUILD)/scenarios/twin-%: $(TWIN_DIR)/%.c $(BUILD)/scenarios/twin.o
+	$(call say,TWIN)
+	$(call twin,$(CC) -std=gnu11)
+
+$(BUILD)/scenarios/twin-%: $(TWIN_DIR)/%.cc $(BUILD)/scenarios/twin.o
+	$(call say,TWIN)
+	$(call twin,$(CXX))
+
+$(BUILD)/scenarios/twin-python: $(TWIN_DIR)/python.py
+	$(Q)install -D -m 0755 $< $@
+
+# a class beside the script, which is there when the class is
+$(BUILD)/scenarios/Twin.class: $(TWIN_DIR)/Twin.java
+	$(call say,TWIN)
+	$(Q)mkdir -p $(@D); command -v javac >/dev/null || { \
+	  echo '  not built: needs javac, default-jdk-headless'; exit 0; }; \
+	  javac -d $(@D) $<
+$(BUILD)/scenarios/twin-java: $(TWIN_DIR)/java.sh $(BUILD)/scenarios/Twin.class
+	$(Q)rm -f $@; [ ! -f $(@D)/Twin.class ] || install -D -m 0755 $< $@
+
+scenarios: $(PROGRAMS) $(VICTIM) $(TWINS)
 
 scenarios-run: all scenarios
 	$(Q)'$(abspath $(BIN))' scenario run --all $(ARGS)
@@ -147,10 +220,12 @@ $(BUILD)/.flags: need-packages
 $(BUILD)/.version: FORCE
 	@$(call stamp,$(VERSION))
 $(BUILD)/.place: FORCE
-	@$(call stamp,$(DATADIR) $(LIBEXECDIR))
+	@$(call stamp,$(DATADIR) $(LIBDIR) $(LIBEXECDIR))
 $(BUILD)/scenarios/run/place.o: $(BUILD)/.place
 $(BUILD)/scenarios/run/place.o: private OWN_CPPFLAGS = \
 	-DSTRANDED_DATADIR='"$(DATADIR)"' -DSTRANDED_LIBEXECDIR='"$(LIBEXECDIR)"'
+$(BUILD)/detector/cmd_run.o: $(BUILD)/.place
+$(BUILD)/detector/cmd_run.o: private OWN_CPPFLAGS = -DSTRANDED_LIBDIR='"$(LIBDIR)"'
 $(BUILD)/detector/version.o: private OWN_CPPFLAGS = -DSTRANDED_VERSION='"$(VERSION)"'
 $(BUILD)/detector/version.o: $(BUILD)/.version
 $(BUILD)/detector/rules_builtin.o: $(wildcard detector/*.rules)
@@ -202,15 +277,20 @@ fuzz-run: fuzz
 
 install: all
 	install -D -m 0755 $(BIN) '$(DESTDIR)$(BINDIR)/stranded'
+	install -D -m 0755 $(HOOK_SO) '$(DESTDIR)$(LIBDIR)/$(notdir $(HOOK_SO))'
+	install -m 0644 $(HOOK_A) '$(DESTDIR)$(LIBDIR)'
+	install -D -m 0644 $(HOOK_H) '$(DESTDIR)$(PREFIX)/include/stranded/hook.h'
 	install -d '$(DESTDIR)$(LIBEXECDIR)'
-	install -m 0755 $(PROGRAMS) $(wildcard $(VICTIM)) '$(DESTDIR)$(LIBEXECDIR)'
+	install -m 0755 $(PROGRAMS) $(wildcard $(VICTIM) $(TWINS)) '$(DESTDIR)$(LIBEXECDIR)'
 	for f in $(SCENARIOS:scenarios/%=%); do \
 	  install -D -m 0644 "scenarios/$$f" '$(DESTDIR)$(DATADIR)/scenarios'/"$$f" || exit 1; done
 	$(if $(MAN),install -d '$(DESTDIR)$(MANDIR)/man1' && install -m 0644 $(MAN) '$(DESTDIR)$(MANDIR)/man1')
 
 uninstall:
 	rm -rf '$(DESTDIR)$(DATADIR)/scenarios'
-	rm -f $(patsubst %,'$(DESTDIR)$(LIBEXECDIR)/%',$(notdir $(PROGRAMS) $(VICTIM)))
+	rm -f $(patsubst %,'$(DESTDIR)$(LIBEXECDIR)/%',$(notdir $(PROGRAMS) $(VICTIM) $(TWINS)))
+	rm -f $(patsubst %,'$(DESTDIR)$(LIBDIR)/%',$(notdir $(HOOK_SO) $(HOOK_A)))
+	rm -f '$(DESTDIR)$(PREFIX)/include/stranded/hook.h'
 	rm -f '$(DESTDIR)$(BINDIR)/stranded' $(patsubst %,'$(DESTDIR)$(MANDIR)/man1/%',$(notdir $(MAN)))
 
 clean:
@@ -225,7 +305,7 @@ help:
 .PHONY: all scenarios scenarios-run deps need-packages test unit integration demo bench test-matrix \
 	lint format fuzz fuzzers fuzz-run install uninstall clean help FORCE
 
--include $(LIB_OBJ:.o=.d) $(MAIN_OBJ:.o=.d) $(TESTS:$(BUILD)/tests/%=$(BUILD)/tests/unit/%.d) \
+-include $(LIB_OBJ:.o=.d) $(HOOK_OBJ:.o=.d) $(MAIN_OBJ:.o=.d) $(TESTS:$(BUILD)/tests/%=$(BUILD)/tests/unit/%.d) \
 	$(FUZZERS:$(BUILD)/fuzz/%=$(BUILD)/tests/fuzz/%.d) \
 	$(BENCHES:$(BUILD)/bench/%=$(BUILD)/tests/bench/%.d) \
 	$(wildcard $(BUILD)/scenarios/programs/*.d)

@@ -29,7 +29,7 @@ FUNCTION_MAX = 100
 FUNCTION_LONG_MARK = "/* flat table */"
 FILE_WARN, FILE_MAX = 600, 700
 SPDX = "SPDX-License-Identifier: Apache-2.0"
-CODE = (".c", ".h", ".py", ".sh", ".go")
+CODE = (".c", ".h", ".cc", ".py", ".sh", ".go", ".java")
 
 problems = []
 

@@ -56,6 +56,10 @@ bool task_waits_on_network(const struct task *task)
 	case WAIT_SYSCALL:
 	case WAIT_RUNTIME:
 	case WAIT_OTHER:
+	case WAIT_POLL:
+	case WAIT_EPOLL:
+	case WAIT_IO_URING:
+	case WAIT_FUTEX:
 		/* A poller's record that names it is proof enough. */
 		return task->fd_proof == FD_PROVEN;
 	}
@@ -275,6 +279,7 @@ struct judgement judge_group_member(const struct task *task,
 	case WAIT_MUTEX:
 	case WAIT_RWMUTEX:
 	case WAIT_WAITGROUP:
+	case WAIT_FUTEX: /* a lock or an idle worker; rules tell some */
 		break;
 	case WAIT_NONE:
 	case WAIT_READ:
@@ -289,6 +294,9 @@ struct judgement judge_group_member(const struct task *task,
 	case WAIT_SYSCALL:
 	case WAIT_RUNTIME:
 	case WAIT_OTHER:
+	case WAIT_POLL:
+	case WAIT_EPOLL:
+	case WAIT_IO_URING:
 		return fine;
 	}
 	/* Here the lower end counts: many wait briefly in a busy program. */

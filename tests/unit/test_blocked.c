@@ -9,6 +9,7 @@ static struct blocked_for interval(const struct task *t,
 {
 	return blocked_interval(&(struct blocked_input){
 		.task = t,
+		.wait = t->wait,
 		.socket = s,
 		.now_mono_ns = DETECT_NOW_MS * MS,
 		.observed_ms = observed,

@@ -58,6 +58,32 @@ static void test_a_process_may_bear_the_name_of_a_command(void **state)
 	assert_string_equal(cli.args[0], "ps");
 }
 
+static void test_what_follows_the_command_of_run_is_its_own(void **state)
+{
+	static const char *const lines[] = {
+		"stranded run ls -l --format xml",
+		"stranded run -- ls -l --format xml",
+	};
+	struct cli cli;
+
+	(void)state;
+	for (size_t i = 0; i < 2; i++) {
+		assert_ok(parse(lines[i], &cli));
+		assert_string_equal(cli.command->name, "run");
+		assert_true(cli.command_named);
+		assert_int_equal(cli.given, 0);
+		assert_int_equal(cli.n_args, 4);
+		assert_string_equal(cli.args[0], "ls");
+		assert_string_equal(cli.args[3], "xml");
+		assert_null(cli.args[4]);
+	}
+	assert_ok(parse("stranded run -- -x --help", &cli));
+	assert_string_equal(cli.args[0], "-x");
+	/* the options of run itself stand before */
+	assert_ok(parse("stranded run --help ls", &cli));
+	assert_int_equal(cli.given, OPT_HELP);
+}
+
 static void test_values_are_taken_with_their_units(void **state)
 {
 	struct cli cli;
@@ -98,6 +124,10 @@ static const struct {
 	{ "stranded check", "which process? usage: stranded check" },
 	{ "stranded ps", "which process?" },
 	{ "stranded sockets", "which process?" },
+	{ "stranded run", "which command? usage: stranded run" },
+	{ "stranded run --", "which command?" },
+	{ "stranded run --quick ls", "'run' takes no option '--quick'" },
+	{ "stranded --all run ls", "'run' takes no option '--all'" },
 	{ "stranded --nonsense 1", "unknown option '--nonsense'" },
 	{ "stranded -Z 1", "unknown option '-Z'" },
 	{ "stranded --format", "option '--format' needs an argument" },
@@ -144,7 +174,11 @@ static const struct {
 	{ "stranded heal 1 --fd 3 --how eof --arm-keepalive 1s,1s,1",
 	  "--how and --arm-keepalive exclude each other" },
 	{ "stranded heal 1 --fd 3 --arm-keepalive 1,1,1", "is no keepalive" },
-	{ "stranded check 1 --force", "'check' takes no option '--force'" },
+	{ "stranded sockets 1 --force", "'sockets' takes no option '--force'" },
+	{ "stranded check 1 --force", "--force is for --stop" },
+	{ "stranded ps 1 --for 1s", "'ps' takes no option '--for'" },
+	{ "stranded watch-tasks 1 --for 1ms", "is no duration from 1.0 s to" },
+	{ "stranded watch-tasks 1 --every x", "is no duration from 200 ms to" },
 	{ "stranded sockets 1 --policy keepalive<60s", "is no policy" },
 };
 
@@ -294,15 +328,21 @@ static void test_exit_status_of_nobody_is_2_and_says_why(void **state)
 	assert_non_null(strstr(logged, "no process is named"));
 }
 
-static void test_exit_status_of_a_program_that_is_not_go_is_2(void **state)
+/* It has threads, and none of them is stuck; goroutines it has none. */
+static void test_a_program_that_is_not_go_is_judged_by_its_threads(void **state)
 {
 	char line[64];
 	pid_t pid = child_start(NULL, NULL);
 
 	(void)state;
 	snprintf(line, sizeof(line), "stranded --quick %d", (int)pid);
-	assert_int_equal(status_of(line), STATUS_NOTHING);
+	assert_int_equal(status_of(line), STATUS_CLEAN);
 	snprintf(line, sizeof(line), "stranded ps %d", (int)pid);
+	assert_int_equal(status_of(line), STATUS_CLEAN);
+	snprintf(line, sizeof(line), "stranded ps -f debug2 %d", (int)pid);
+	assert_int_equal(status_of(line), STATUS_NOTHING);
+	assert_non_null(strstr(logged, "not a Go program"));
+	snprintf(line, sizeof(line), "stranded watch-tasks %d", (int)pid);
 	assert_int_equal(status_of(line), STATUS_NOTHING);
 	child_end(pid);
 }
@@ -389,7 +429,9 @@ static void test_every_option_is_in_the_man_page_and_in_help(void **state)
 	for (const struct cli_option *o = cli_options; o->name; o++) {
 		char *options = strstr(man, "\n.SH OPTIONS\n");
 
-		snprintf(buf, sizeof(buf), "--%s", o->name);
+		/* "--for" alone would be found in "--format", too. */
+		snprintf(buf, sizeof(buf), "--%s%s", o->name,
+			 o->arg ? "=" : "");
 		if (!strstr(overview, buf) || !options || !strstr(options, buf))
 			fail_msg("'%s' is not told everywhere", buf);
 		for (const struct command *c = cli_commands; c->name; c++) {
@@ -409,6 +451,8 @@ int main(void)
 		cmocka_unit_test(test_check_is_implied),
 		cmocka_unit_test(test_options_may_stand_before_the_command),
 		cmocka_unit_test(test_a_process_may_bear_the_name_of_a_command),
+		cmocka_unit_test(
+			test_what_follows_the_command_of_run_is_its_own),
 		cmocka_unit_test(test_values_are_taken_with_their_units),
 		cmocka_unit_test(test_heal_takes_one_thing_to_do),
 		cmocka_unit_test(test_wrong_usage_names_what_is_wrong),
@@ -418,7 +462,7 @@ int main(void)
 		cmocka_unit_test(test_exit_status_of_help_and_version_is_0),
 		cmocka_unit_test(test_exit_status_of_nobody_is_2_and_says_why),
 		cmocka_unit_test(
-			test_exit_status_of_a_program_that_is_not_go_is_2),
+			test_a_program_that_is_not_go_is_judged_by_its_threads),
 		cmocka_unit_test(
 			test_a_report_that_cannot_be_written_is_not_clean),
 		cmocka_unit_test(
