@@ -137,7 +137,7 @@ static struct error *set_up(struct context *ctx)
 				 "the coroutine hook in this process has not "
 				 "begun yet; try again");
 	if (!ctx->n_roots)
-		return error_new(ERROR_UNSUPPORTED,
+		return error_new(ERROR_ABSENT,
 				 "no coroutine hook in this process; start it "
 				 "with 'stranded run'");
 	find_inner_pid(ctx);
