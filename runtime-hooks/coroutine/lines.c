@@ -7,7 +7,6 @@
 
 #define BATCH_STACKS 1024u /* lines, when stacks are read: 4 MiB of them */
 #define BATCH_LINES 8192u  /* when not */
-#define NAME_BYTES HOOK_NAME_MAX
 #define PAGE ((raddr_t)4096)
 
 static raddr_t line_addr(const struct hook_root *r, uint32_t index)
@@ -129,40 +128,93 @@ static void read_more(struct pass *pass)
 	}
 }
 
-/* A string of at most NAME_BYTES - 1, which may end before a hole. */
-static const char *read_name(struct pass *pass, raddr_t addr)
+/* One text for all that have it. */
+static const char *keep_name(struct pass *pass, const char *text)
 {
-	char text[NAME_BYTES] = { 0 };
-	size_t first = PAGE - addr % PAGE;
+	uint64_t key = intern_hash(text, strlen(text)), at = UINT64_MAX;
 	char *copy;
 
-	if (first >= NAME_BYTES - 1)
-		first = NAME_BYTES - 1;
-	if (!live_read(pass->in->mem, addr, text, first))
+	if (!*text)
 		return NULL;
-	if (strlen(text) == first && first < NAME_BYTES - 1 &&
-	    !live_read(pass->in->mem, addr + first, text + first,
-		       NAME_BYTES - 1 - first))
-		text[first] = '\0';
+	while ((copy = intern_next(&pass->names, key, &at)))
+		if (!strcmp(copy, text))
+			return copy;
 	copy = arena_strdup(pass->out->snap->arena, text);
-	if (!copy || !intern_add(&pass->names, addr, copy))
+	if (!copy || !intern_add(&pass->names, key, copy))
 		pass->nomem = true;
 	return copy;
 }
 
+/* Up to the end of the page, beyond which there may be nothing. */
+static uint32_t first_part(raddr_t addr)
+{
+	raddr_t len = PAGE - addr % PAGE;
+
+	return len < NAME_BYTES - 1 ? (uint32_t)len : NAME_BYTES - 1;
+}
+
+static const char *finish_name(struct pass *pass, raddr_t addr, char *text)
+{
+	uint32_t first = first_part(addr);
+
+	text[first] = '\0';
+	if (strlen(text) == first && first < NAME_BYTES - 1) {
+		if (!live_read(pass->in->mem, addr + first, text + first,
+			       NAME_BYTES - 1 - first))
+			text[first] = '\0';
+		text[NAME_BYTES - 1] = '\0';
+	}
+	return keep_name(pass, text);
+}
+
+/* Neighbours often share a constant: has the one before, in this round? */
+static bool shares_name(const struct pass *pass, size_t i)
+{
+	uint32_t k = pass->todo[i];
+
+	return i && pass->todo[i - 1] == k - 1 &&
+	       pass->items[k - 1].name_at != UINT32_MAX &&
+	       pass->items[k - 1].line.more.name ==
+		       pass->items[k].line.more.name;
+}
+
+/*
+ * A name is where its line says only while that line is unchanged. So each is
+ * read anew, within the round that its line is read in.
+ */
 static void find_names(struct pass *pass)
 {
-	for (size_t i = 0; i < pass->n_todo; i++) {
-		struct item *it = &pass->items[pass->todo[i]];
-		raddr_t addr = it->line.more.name;
+	size_t n = 0;
 
-		if (!it->line.more.incarnation || !live_plausible(addr, 1))
+	for (size_t i = 0; i < pass->n_todo; i++) {
+		uint32_t k = pass->todo[i];
+		raddr_t addr = pass->items[k].line.more.name;
+
+		pass->items[k].name_at = UINT32_MAX;
+		if (!live_plausible(addr, 1))
 			continue;
-		it->line.name = intern_get(&pass->names, addr);
-		if (!it->line.name)
-			it->line.name = read_name(pass, addr);
-		if (it->line.name && !*it->line.name)
-			it->line.name = NULL;
+		pass->items[k].name_at = shares_name(pass, i) ? k - 1 : k;
+		if (pass->items[k].name_at != k)
+			continue;
+		pass->reqs[n++] = (struct process_read_req){
+			.addr = addr,
+			.buf = pass->texts[k],
+			.len = first_part(addr),
+		};
+	}
+	live_pieces(pass->in->mem, pass->reqs, n);
+	n = 0;
+	for (size_t i = 0; i < pass->n_todo; i++) {
+		uint32_t k = pass->todo[i];
+		struct item *it = &pass->items[k];
+
+		if (it->name_at == UINT32_MAX)
+			continue;
+		if (it->name_at != k)
+			it->line.name = pass->items[k - 1].line.name;
+		else if (pass->reqs[n++].ok)
+			it->line.name = finish_name(pass, it->line.more.name,
+						    pass->texts[k]);
 	}
 }
 
@@ -359,11 +411,13 @@ static bool begin(struct pass *pass)
 	pass->raw = malloc(n * stride);
 	pass->reqs = malloc(n * sizeof(*pass->reqs));
 	pass->marks = malloc(n * sizeof(*pass->marks));
+	pass->texts = malloc(n * sizeof(*pass->texts));
 	pass->stacks = malloc(pass->in->stacks ? n * STACK_BYTES : 1);
 	pass->incarnations = calloc(r->n_lines + 1ul, sizeof(uint32_t));
 	pass->sites = calloc(r->max_sites + 1ul, sizeof(*pass->sites));
 	return pass->items && pass->todo && pass->raw && pass->reqs &&
-	       pass->marks && pass->stacks && pass->incarnations && pass->sites;
+	       pass->marks && pass->texts && pass->stacks &&
+	       pass->incarnations && pass->sites;
 }
 
 static void end(struct pass *pass)
@@ -373,6 +427,7 @@ static void end(struct pass *pass)
 	free(pass->raw);
 	free(pass->reqs);
 	free(pass->marks);
+	free(pass->texts);
 	free(pass->stacks);
 	free(pass->incarnations);
 	free(pass->sites);

@@ -7,6 +7,7 @@
 #include "runtime-hooks/coroutine/ctask.h"
 #include "runtime-hooks/coroutine/lines.h"
 
+#define NAME_BYTES HOOK_NAME_MAX
 #define STACK_BYTES 4096u /* of one stack; deeper ones are read on demand */
 
 /* What is read for one line of a batch. */
@@ -18,6 +19,7 @@ struct item {
 	bool again_ok;	    /* and could be read again */
 	bool skip;	    /* nothing in it */
 	bool gone;	    /* its stack is not its own any more */
+	uint32_t name_at;   /* item whose name is read for it, too */
 	uint32_t stack_len; /* of its part of the buffer; 0 none */
 };
 
@@ -27,7 +29,7 @@ struct pass {
 	struct hook_site *raw_sites;
 	struct lines_site *sites;  /* max_sites */
 	uint32_t *incarnations;	   /* of every line, 0 not read */
-	struct intern_table names; /* address -> copy, of this snapshot */
+	struct intern_table names; /* hash of the text -> text */
 	/* buffers of a batch */
 	uint32_t batch;
 	struct item *items;
@@ -35,6 +37,7 @@ struct pass {
 	size_t n_todo;
 	uint8_t *raw, *stacks;
 	uint64_t (*marks)[2];
+	char (*texts)[NAME_BYTES];
 	struct process_read_req *reqs;
 	size_t first; /* task of this table */
 	bool nomem;
