@@ -2,6 +2,7 @@
 #include "runtime-hooks/runtime.h"
 
 #include "base/log.h"
+#include "runtime-hooks/coroutine/coroutine.h"
 #include "runtime-hooks/go/go.h"
 #include "runtime-hooks/thread/thread.h"
 
@@ -11,9 +12,12 @@ const struct runtime_options runtime_everything = {
 	.fds = true,
 };
 
-const struct runtime_source *const runtime_sources[] = { &runtime_go,
-							 &runtime_thread,
-							 NULL };
+const struct runtime_source *const runtime_sources[] = {
+	&runtime_go,
+	&runtime_coroutine,
+	&runtime_thread,
+	NULL,
+};
 
 /* "looks like it, but" says more than "is not", and so does what came first. */
 static int nearness(const struct error *err)

@@ -3,11 +3,7 @@
 """Measures stranded beside its alternatives, in one run on one machine.
 
 usage: run.py [--quick] [PART...]     parts: goroutines latency sockets check
-<<<<<<< HEAD
-                                     stacks
-=======
-                                preload
->>>>>>> w4-hook
+                                      stacks preload
 
 Prints a table; never fails because something is slow. Medians of several runs;
 "first" is the first look at a process, with all that is found out once.

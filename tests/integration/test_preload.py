@@ -95,14 +95,15 @@ def test_fibers_are_parked_on_the_fd_that_answered_last(threads):
         table = hooktable.Table(fibers.pid)
         assert fds(table.parked()) == sorted(truth["fds"])
         for line in table.parked():
-            if line.fd < 0:
-                continue    # the scheduler of a thread is a fiber, too
             assert hooktable.OPS[line.op] == "read"
             assert not line.flags & hooktable.FD_TOLD
             assert line.flags & hooktable.PC_RETURN
             assert 0 < line.stack_hi - line.sp < 1 << 20
+        assert len(table.parked()) == 200
         # one more for each thread, that of its scheduler
         assert table.created == 200 + threads
+        assert len([x for x in table.lines
+                    if x.flags & hooktable.SYSTEM]) == threads
         assert table.dropped == 0
         assert json.loads(fibers.ask("go"))["ended"] == 200
         # and the schedulers of the threads, but for that of the first
@@ -233,3 +234,9 @@ def test_a_program_under_address_sanitizer_runs():
         assert contexts.truth()["parked"] == 20
         table = hooktable.Table(contexts.pid)
         assert (table.created, table.ended) == (40, 10)
+
+
+def test_a_program_under_thread_sanitizer_runs():
+    program = built("calls-tsan", ["tests/hook/calls.c"], "-D_GNU_SOURCE",
+                    "-w", "-fsanitize=thread")
+    same(program)

@@ -24,6 +24,8 @@
  * continuation_fcontext.hpp, fiber_entry and context_entry).
  */
 
+#include <dlfcn.h>
+#include <link.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -245,6 +247,21 @@ static void follow(uintptr_t hi, uint64_t id)
 STUB(jump_fcontext, hook_boost_jump);
 STUB(ontop_fcontext, hook_boost_ontop);
 
+/*
+ * Boost.Fiber makes one for itself in each thread, its scheduler's
+ * (boost::fibers::make_dispatcher_context); those of the program are made by
+ * templates, in the program's own code. The look-up takes no lock and came
+ * with glibc 2.35.
+ */
+#pragma weak _dl_find_object
+static bool is_schedulers(void *caller)
+{
+	struct dl_find_object found;
+
+	return _dl_find_object && !_dl_find_object(caller, &found) &&
+	       strstr(found.dlfo_link_map->l_name, "/libboost_fiber.so");
+}
+
 EXPORT uintptr_t make_fcontext(void *sp, size_t size,
 			       void (*fn)(struct transfer))
 {
@@ -261,6 +278,7 @@ EXPORT uintptr_t make_fcontext(void *sp, size_t size,
 		.pc = (uintptr_t)caller,
 		.start = (uintptr_t)fn,
 		.stack_hi = hi,
+		.flags = is_schedulers(caller) ? HOOK_FLAG_SYSTEM : 0,
 	});
 	set_mark(context, id);
 	follow(hi, id);

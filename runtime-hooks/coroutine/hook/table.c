@@ -231,18 +231,6 @@ static uint32_t number_of(const struct stranded_task *task)
 	return MAX_LINES;
 }
 
-struct stranded_task *hook_line(uint64_t id)
-{
-	uint32_t line = (uint32_t)id;
-
-	if (!id || line >= LOAD(root.n_lines))
-		return NULL;
-	struct stranded_task *task = line_at(line);
-	return task && task->incarnation == id >> 32 && task->state != HOOK_FREE
-		       ? task
-		       : NULL;
-}
-
 static uint32_t take_fresh(void)
 {
 	uint32_t line = LOAD(root.n_lines);
@@ -376,7 +364,7 @@ uint64_t hook_create(const struct hook_new *what)
 	uint32_t seq = stranded_write_begin(task);
 	task->incarnation++;
 	task->sp = task->pc = task->bp = 0;
-	task->since = tsc_now();
+	task->since = 0;
 	task->stack_hi = what->stack_hi;
 	task->op = STRANDED_OTHER;
 	task->fd = -1;
@@ -414,48 +402,12 @@ void hook_end(uint64_t id)
 
 /* Switches. */
 
-static void __attribute__((noinline)) ask_tid(void)
+void hook_ask_tid(void)
 {
 	int saved = errno;
 
 	hook_self.tid = (int32_t)syscall(SYS_gettid);
 	errno = saved;
-}
-
-void hook_run(uint64_t id)
-{
-	struct stranded_task *task = hook_line(id);
-
-	hook_self.task = task;
-	hook_self.id = task ? id : 0;
-	if (!task)
-		return;
-	if (__builtin_expect(!hook_self.tid, 0))
-		ask_tid();
-	uint32_t seq = stranded_write_begin(task);
-	task->state = HOOK_RUNNING;
-	task->bp = (uint64_t)hook_self.tid;
-	task->op = STRANDED_OTHER;
-	task->fd = -1;
-	task->flags &= (uint8_t) ~(HOOK_FLAG_FD_TOLD | HOOK_FLAG_PC_RETURN |
-				   HOOK_FLAG_MORE);
-	stranded_write_end(task, seq);
-}
-
-void hook_park(uint64_t sp, uint64_t pc, uint64_t bp)
-{
-	struct stranded_task *task = hook_self.task;
-
-	if (!task)
-		return;
-	uint32_t seq = stranded_write_begin(task);
-	task->sp = sp;
-	task->pc = pc;
-	task->bp = bp;
-	task->since = tsc_now();
-	task->flags |= HOOK_FLAG_PC_RETURN;
-	task->state = HOOK_PARKED;
-	stranded_write_end(task, seq);
 }
 
 static void note(struct stranded_task *task, enum stranded_op op, int fd,
@@ -464,6 +416,7 @@ static void note(struct stranded_task *task, enum stranded_op op, int fd,
 	uint32_t seq = stranded_write_begin(task);
 	task->op = (uint8_t)op;
 	task->fd = fd;
+	task->since = op == STRANDED_OTHER ? 0 : tsc_now();
 	if (told)
 		task->flags |= HOOK_FLAG_FD_TOLD;
 	else
