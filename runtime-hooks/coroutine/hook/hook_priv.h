@@ -25,6 +25,11 @@ struct hook_self {
 	bool system; /* what is created now is the library's own */
 	/* The creation site, where a library creates for its caller. */
 	uint64_t site_pc, site_start;
+	/* Who has last saved a context here without leaving by that call. */
+	struct hook_saved {
+		uint64_t id; /* 0: nobody */
+		uint64_t context, sp, pc, bp;
+	} saved;
 };
 
 extern __thread struct hook_self hook_self
@@ -82,8 +87,8 @@ static inline struct stranded_task *hook_line(uint64_t id)
 		return NULL;
 	uint64_t chunk = __atomic_load_n(&root->lines[line >> HOOK_CHUNK_BITS],
 					 __ATOMIC_RELAXED);
-	struct stranded_task *task = (struct stranded_task *)chunk +
-				     (line & (HOOK_CHUNK_LINES - 1));
+	struct stranded_task *task =
+		(struct stranded_task *)chunk + (line & (HOOK_CHUNK_LINES - 1));
 	return task->incarnation == id >> 32 && task->state != HOOK_FREE ? task
 									 : NULL;
 }
