@@ -114,6 +114,21 @@ def test_fibers_are_parked_on_the_fd_that_answered_last(threads):
         assert fds(table.parked()) == []
 
 
+def test_fibers_that_come_and_go_on_several_threads_are_all_counted():
+    program = built("churn", ["tests/hook/churn.cc"], "-lboost_fiber",
+                    "-lboost_context")
+    with hooked(program, 20000, 3) as churn:
+        assert churn.line(timeout=120) == "22000"
+        table = hooktable.Table(churn.pid)
+        # with the schedulers of three threads, of which one still runs
+        assert (table.created, table.ended) == (22003, 22002)
+        assert table.dropped == 0
+        # lines are given out again
+        assert len(table.all) < 2000
+        assert [x.flags & hooktable.SYSTEM for x in table.lines] == \
+            [hooktable.SYSTEM]
+
+
 def test_contexts_end_when_they_end_and_not_before():
     program = built("contexts", ["tests/hook/contexts.cc"], "-lboost_context")
     with hooked(program, 10) as contexts:
