@@ -147,11 +147,18 @@ def test_contexts_end_when_they_end_and_not_before():
         assert (table.created, table.ended, table.lines) == (40, 40, [])
 
 
-def test_a_plugin_with_boost_of_its_own_switches(tmp_path):
+@pytest.mark.parametrize("how, created", [
+    (["-lboost_context"], 1),
+    # what it saves is not known: nothing is listed, and all goes well
+    (["-DOTHER"], 0)])
+def test_a_plugin_with_boost_of_its_own_switches(how, created):
     program = built("plugin", ["tests/hook/plugin.c"], "-ldl")
     library = built("plugin.so", ["tests/hook/plugin.c"], "-DPLUGIN", "-fPIC",
-                    "-shared", "-lboost_context")
-    assert same(program, library).out == "9\n"
+                    "-shared", *how)
+    with hooked(program, library) as plugin:
+        assert plugin.line() == "9"
+        table = hooktable.Table(plugin.pid)
+        assert (table.created, len(table.parked())) == (created, created)
 
 
 def test_who_is_thrown_away_ends_with_its_stack():

@@ -273,7 +273,11 @@ EXPORT uintptr_t make_fcontext(void *sp, size_t size,
 		abort();
 	uintptr_t context = ((__typeof__(&make_fcontext))real)(sp, size, fn);
 	uintptr_t hi = (uintptr_t)sp, lo = hi - size;
-	if (!hook_active || context < lo + sizeof(struct mark) || context >= hi)
+	void *jump = real_of(REAL_jump_fcontext, caller);
+
+	/* one whose switches will not be seen is not listed */
+	if (!hook_active || !jump || !is_known(REAL_jump_fcontext, jump) ||
+	    context < lo + sizeof(struct mark) || context >= hi)
 		return context;
 	uint64_t id = hook_create(&(struct hook_new){
 		.pc = (uintptr_t)caller,
