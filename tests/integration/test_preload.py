@@ -234,3 +234,9 @@ def test_a_program_under_address_sanitizer_runs():
         assert contexts.truth()["parked"] == 20
         table = hooktable.Table(contexts.pid)
         assert (table.created, table.ended) == (40, 10)
+
+
+def test_a_program_under_thread_sanitizer_runs():
+    program = built("calls-tsan", ["tests/hook/calls.c"], "-D_GNU_SOURCE",
+                    "-w", "-fsanitize=thread")
+    same(program)
