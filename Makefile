@@ -203,6 +203,7 @@ $(BUILD)/tests/%: $(BUILD)/tests/unit/%.o $(LIB)
 	$(Q)mkdir -p $(@D)
 	$(Q)$(LINK) $^ $(pkg_libs) $(test_libs)
 
+$(BUILD)/bench/coroutines: $(HOOK_A)
 $(BUILD)/bench/%: $(BUILD)/tests/bench/%.o $(LIB)
 	$(call say,LDBENCH)
 	$(Q)mkdir -p $(@D)

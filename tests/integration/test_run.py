@@ -170,6 +170,18 @@ def test_a_static_program_is_told_and_run(tmp_path):
         refused(result, "linked statically")
 
 
+def test_a_program_of_musl_is_told_and_runs_without_the_hook(tmp_path):
+    needs("musl-gcc")
+    source, program = tmp_path / "m.c", tmp_path / "m"
+    source.write_text('#include <stdio.h>\n#include <stdlib.h>\n'
+                      'int main(void) { puts(getenv("LD_PRELOAD") ? '
+                      '"preloaded" : "not preloaded"); return 6; }\n')
+    subprocess.run(["musl-gcc", "-o", str(program), str(source)], check=True)
+    result = tool.stranded("run", str(program))
+    assert (result.out, result.status) == ("not preloaded\n", 6), result
+    refused(result, "musl")
+
+
 def test_a_program_of_32_bits_is_told(tmp_path):
     with open(needs("true"), "rb") as f:
         program = bytearray(f.read())
