@@ -205,8 +205,8 @@ static void no_peer(struct netwatch *nw, struct error *err, size_t n,
 	bool limited = error_code(err) == ERROR_OS;
 
 	for (size_t i = 0; i < n; i++)
-		facts[i].peer = (struct peer_facts){ .why = why,
-						     .limited = limited };
+		facts[i].peer =
+			(struct peer_facts){ .why = why, .limited = limited };
 	error_free(err);
 	drop_peer(nw);
 }

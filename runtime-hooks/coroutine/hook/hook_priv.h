@@ -82,8 +82,8 @@ static inline struct stranded_task *hook_line(uint64_t id)
 		return NULL;
 	uint64_t chunk = __atomic_load_n(&root->lines[line >> HOOK_CHUNK_BITS],
 					 __ATOMIC_RELAXED);
-	struct stranded_task *task = (struct stranded_task *)chunk +
-				     (line & (HOOK_CHUNK_LINES - 1));
+	struct stranded_task *task =
+		(struct stranded_task *)chunk + (line & (HOOK_CHUNK_LINES - 1));
 	return task->incarnation == id >> 32 && task->state != HOOK_FREE ? task
 									 : NULL;
 }
