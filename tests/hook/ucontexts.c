@@ -4,6 +4,7 @@
  * usage: ucontexts kinds
  *        ucontexts threads N THREADS
  *        ucontexts fork N
+ *        ucontexts saved
  *
  * Coroutines on ucontext(3) that ask a socket and give way. Each mode prints
  * what is true of them, {"fds", "created", "ended"}, and goes on after a line
@@ -280,8 +281,83 @@ static void forks(int n)
 	waitpid(child, NULL, 0);
 }
 
+/* saved: switches by getcontext() and setcontext() alone; and contexts that
+ * are copied while they are parked. */
+
+static struct coroutine savers[3], movers[2];
+static ucontext_t moved[2];
+
+static void leave_for_main(ucontext_t *here)
+{
+	volatile int back = 0;
+
+	getcontext(here);
+	if (!back) {
+		back = 1;
+		setcontext(&main_context);
+	}
+}
+
+static void saver(int i, int rounds)
+{
+	for (int k = 0; k < rounds; k++) {
+		ask(savers[i].fd);
+		leave_for_main(&savers[i].here);
+		savers[i].turns++;
+	}
+	/* the function that has saved has returned: this is the end */
+	setcontext(&main_context);
+}
+
+static void enter(const ucontext_t *where)
+{
+	volatile int back = 0;
+
+	getcontext(&main_context);
+	if (!back) {
+		back = 1;
+		setcontext(where);
+	}
+}
+
+static void saved(void)
+{
+	struct coroutine *parked[] = { &savers[0], &savers[1], &movers[0],
+				       &movers[1], &savers[2] };
+
+	for (unsigned i = 0; i < 3; i++)
+		make(&savers[i], (void (*)(void))saver, 2, i, i < 2 ? 100 : 2,
+		     NULL);
+	for (int round = 0; round < 2; round++)
+		for (int i = 0; i < 3; i++)
+			enter(&savers[i].here);
+	must(savers[0].turns == 1 && savers[2].turns == 1, "turns");
+	for (int i = 0; i < 2; i++) {
+		make_body(&movers[i]);
+		resume(&movers[i]);
+		memcpy(&moved[i], &movers[i].here, sizeof(moved[i]));
+	}
+	say(parked, 5, 5, 0);
+	next_line();
+	enter(&savers[2].here);
+	/* they run, and park, in their old contexts */
+	for (int i = 0; i < 2; i++) {
+		ucontext_t back;
+
+		movers[i].back = &back;
+		must(!swapcontext(&back, &moved[i]), "swapcontext");
+		must(movers[i].turns == 2, "turns of what was copied");
+	}
+	say(parked, 4, 5, 1);
+	next_line();
+}
+
 int main(int argc, char **argv)
 {
+	if (argc > 1 && !strcmp(argv[1], "saved")) {
+		saved();
+		return 0;
+	}
 	if (argc > 3 && !strcmp(argv[1], "threads"))
 		threads(atoi(argv[2]), atoi(argv[3]));
 	else if (argc > 2 && !strcmp(argv[1], "fork"))

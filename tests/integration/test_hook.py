@@ -52,6 +52,19 @@ def test_every_way_to_begin_and_to_end():
         agrees(json.loads(contexts.ask("go")))      # ended by setcontext
 
 
+def test_contexts_that_are_saved_alone_and_copied():
+    program = built("ucontexts", ["tests/hook/ucontexts.c"])
+    with hooked(program, "saved") as contexts:
+        table = agrees(contexts.truth())
+        # where they stand now, not where they were first
+        for line in table.parked():
+            assert 0 < line.stack_hi - line.sp < 64 * 1024
+        again = agrees(json.loads(contexts.ask("go")))
+        assert not [x for x in again.lines if x.state == hooktable.RUNNING]
+        for old, new in zip(table.parked()[-2:], again.parked()[-2:]):
+            assert new.seq > old.seq
+
+
 def test_coroutines_that_change_threads():
     program = built("ucontexts", ["tests/hook/ucontexts.c"])
     with hooked(program, "threads", 500, 4) as contexts:
@@ -72,11 +85,13 @@ def test_a_child_of_fork_has_a_table_of_its_own():
 
 
 def test_without_the_hook_the_programs_do_the_same():
-    for name, libraries in (("ucontexts", []), ("pths", ["-lpth"]),
-                            ("pcls", ["-lpcl"])):
+    for name, libraries, mode in (("ucontexts", [], ["kinds"]),
+                                  ("ucontexts", [], ["saved"]),
+                                  ("pths", ["-lpth"], []),
+                                  ("pcls", ["-lpcl"], [])):
         program = built(name, ["tests/hook/%s.c" % name], *libraries)
         out = []
-        for argv in ([program], [tool.binary(), "run", program]):
+        for argv in ([program, *mode], [tool.binary(), "run", program, *mode]):
             done = subprocess.run(argv, input="\n" * 9, text=True,
                                   capture_output=True, timeout=60)
             assert done.stderr == ""

@@ -25,6 +25,11 @@ struct hook_self {
 	bool system; /* what is created now is the library's own */
 	/* The creation site, where a library creates for its caller. */
 	uint64_t site_pc, site_start;
+	/* Who has last saved a context here without leaving by that call. */
+	struct hook_saved {
+		uint64_t id; /* 0: nobody */
+		uint64_t context, sp, pc, bp;
+	} saved;
 };
 
 extern __thread struct hook_self hook_self
