@@ -197,11 +197,13 @@ scenarios: $(PROGRAMS) $(VICTIM) $(TWINS)
 scenarios-run: all scenarios
 	$(Q)'$(abspath $(BIN))' scenario run --all $(ARGS)
 
+$(BUILD)/tests/test_coroutine: | $(HOOK_A)
 $(BUILD)/tests/%: $(BUILD)/tests/unit/%.o $(LIB)
 	$(call say,LDTEST)
 	$(Q)mkdir -p $(@D)
 	$(Q)$(LINK) $^ $(pkg_libs) $(test_libs)
 
+$(BUILD)/bench/coroutines: $(HOOK_A)
 $(BUILD)/bench/%: $(BUILD)/tests/bench/%.o $(LIB)
 	$(call say,LDBENCH)
 	$(Q)mkdir -p $(@D)

@@ -123,6 +123,8 @@ static void set_since(const struct lines_in *in, uint64_t tsc, struct task *t)
 	if (!since)
 		return;
 	ago = in->rate.now.mono_ns - since;
+	if (ago < 0) // while we were reading
+		ago = 0;
 	t->wait_since_mono_ns = t->parked_before_mono_ns = since;
 	t->blocked.at_least_ms = ago / 1000000;
 	t->blocked.at_least_source = BLOCKED_WAITSINCE;

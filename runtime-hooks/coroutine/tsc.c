@@ -4,6 +4,7 @@
 #include "base/clock.h"
 
 #define LEAST_NS 5000000 /* what 100 ns of a clock call are 20 ppm of */
+#define SKEW_NS 1000000	 /* between the counters of two CPUs */
 #define AGREES 0.005	 /* of the rate */
 /* A counter that ticks at less than 10 MHz or more than 100 GHz is none. */
 #define SLOWEST 100.0
@@ -66,13 +67,26 @@ struct tsc_rate tsc_rate_find(struct tsc_moment begin, struct tsc_moment table)
 	return ret;
 }
 
+/* After rate->now, that is while we were reading: no later than it is now. */
+static int64_t since_now(const struct tsc_rate *rate, uint64_t tsc)
+{
+	double ahead = (double)(tsc - rate->now.tsc) * rate->ns_per_tick;
+	int64_t latest = clock_mono_ns() + SKEW_NS;
+
+	if (ahead > (double)(latest - rate->now.mono_ns))
+		return 0;
+	return rate->now.mono_ns + (int64_t)ahead;
+}
+
 int64_t tsc_mono_ns(const struct tsc_rate *rate, uint64_t tsc,
 		    int64_t oldest_ns)
 {
 	double ago;
 
-	if (!tsc || tsc > rate->now.tsc || rate->ns_per_tick <= 0)
+	if (!tsc || rate->ns_per_tick <= 0)
 		return 0;
+	if (tsc > rate->now.tsc)
+		return since_now(rate, tsc);
 	ago = (double)(rate->now.tsc - tsc) * rate->ns_per_tick;
 	if (ago > (double)oldest_ns || ago >= (double)rate->now.mono_ns)
 		return 0;

@@ -41,6 +41,24 @@ static const char *const system_folders[] = {
 	"/usr/lib32/", "/usr/lib64/", "/usr/libexec/", "[",
 };
 
+/* What stranded/hook.h puts into a program is not the program's own. */
+static bool is_hook_inline(const struct names_frame *from)
+{
+	static const char header[] = "stranded/hook.h";
+	size_t len = from->file ? strlen(from->file) : 0;
+
+	return from->inlined && len >= strlen(header) &&
+	       !strcmp(from->file + len - strlen(header), header);
+}
+
+/* Nor is what stands in front of the calls of a program that is hooked. */
+static bool is_hook(const struct object *object)
+{
+	static const char library[] = "libstranded-hook.";
+
+	return !strncmp(object->name, library, strlen(library));
+}
+
 static bool is_own(const struct object *object)
 {
 	if (object->main)
@@ -102,7 +120,8 @@ static struct frame *make_frame(struct native *native, const struct site *site,
 	frame->uncertain = site->flags & FRAME_UNCERTAIN;
 	if (object) {
 		frame->object = keep(native, object->name);
-		frame->runtime = native_is_runtime(object);
+		frame->hidden = is_hook(object) || is_hook_inline(from);
+		frame->runtime = native_is_runtime(object) || frame->hidden;
 		frame->own = !frame->runtime && is_own(object);
 	}
 	return frame->function ? frame : NULL;
@@ -184,8 +203,12 @@ const struct frame *native_frame(struct native *native, raddr_t pc,
 {
 	const struct site *site =
 		find_site(native, pc, is_return ? FRAME_RETURN : 0);
+	uint32_t i = 0;
 
-	return site ? site->frames[0] : NULL;
+	while (site && i + 1 < site->n && site->frames[i]->inlined &&
+	       site->frames[i]->runtime)
+		i++;
+	return site ? site->frames[i] : NULL;
 }
 
 bool walk_made_by_hand(const struct walk *w)

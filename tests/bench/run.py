@@ -3,7 +3,8 @@
 """Measures stranded beside its alternatives, in one run on one machine.
 
 usage: run.py [--quick] [PART...]     parts: goroutines latency sockets check
-                                      stacks preload
+                                      preload stacks
+                                      coroutines
 
 Prints a table; never fails because something is slow. Medians of several runs;
 "first" is the first look at a process, with all that is found out once.
@@ -332,10 +333,34 @@ def bench_stacks(_):
         "ms")
 
 
+def coroutine_rounds(what, n, rounds):
+    """Milliseconds of the first look, the median of the others, memory."""
+    out = subprocess.run(
+        [os.path.join(OUT, "coroutines"), what, str(n), str(rounds)],
+        check=True, stdout=subprocess.PIPE, text=True).stdout
+    looks = [line.split() for line in out.splitlines()]
+    assert all(int(x[1]) == n for x in looks), out
+    return (float(looks[0][0]),
+            statistics.median(float(x[0]) for x in looks[1:]),
+            int(looks[-1][2]) << 10)
+
+
+def bench_coroutines(_):
+    print("coroutines that are parked")
+    for what, n, budget in (("table", 1000000, "<= 200"),
+                            ("stacks", 10000, "<= 100")):
+        first, usual, memory = coroutine_rounds(what, n, 4 if QUICK else 12)
+        name = "%d, %s" % (n, "without stacks" if what == "table" else
+                           "with stacks of 13 frames")
+        row(name + ", first look", "%.1f" % first, "ms")
+        row(name, "%.1f" % usual, "ms", budget,
+            "%d MB" % (memory >> 20))
+
+
 PARTS = {"goroutines": bench_goroutines, "latency": bench_latency,
          "sockets": bench_sockets, "check": bench_check,
-         "stacks": bench_stacks,
-         "preload": lambda snapshot: preload.bench(row)}
+         "preload": lambda snapshot: preload.bench(row),
+         "stacks": bench_stacks, "coroutines": bench_coroutines}
 
 
 def main():

@@ -37,6 +37,7 @@ struct table_look {
 	/* what happens before each piece is read */
 	void (*meanwhile)(struct table_look *look);
 	void *arg;
+	struct tsc_moment begin; /* ours, before the table's */
 };
 
 #define TW_AT(field) (TW_BASE + offsetof(struct table_world, field))
@@ -89,9 +90,12 @@ static inline struct stranded_task *tw_park(struct table_look *look,
 static inline void tw_begin(struct table_look *look)
 {
 	struct hook_root *r = &look->w.root;
-	struct tsc_moment now = tsc_now();
+	static struct tsc_moment begin; // so that only the first has to wait
 
+	if (!begin.mono_ns)
+		begin = tsc_now();
 	memset(look, 0, sizeof(*look));
+	look->begin = begin;
 	look->mem = (struct live){ .read = tw_read, .arg = look };
 	*r = (struct hook_root){
 		.magic = HOOK_MAGIC,
@@ -105,8 +109,8 @@ static inline void tw_begin(struct table_look *look)
 		.max_sites = TW_SITES,
 		.activity = HOOK_ACTIVE,
 		.pid = 1,
-		.tsc = now.tsc,
-		.mono_ns = now.mono_ns,
+		.tsc = begin.tsc,
+		.mono_ns = begin.mono_ns,
 		.n_sites = TW_SITES,
 		.sites = TW_AT(sites),
 	};
@@ -156,8 +160,8 @@ static inline struct task_snapshot *tw_take(struct table_look *look,
 		.stacks = true,
 		.tids = true,
 		.rate = tsc_rate_find(
-			(struct tsc_moment){ root.v.tsc, root.v.mono_ns },
-			(struct tsc_moment){ 0, INT64_MAX }),
+			look->begin,
+			(struct tsc_moment){ root.v.tsc, root.v.mono_ns }),
 		.alive_ns = 1000000000,
 		.uncertain = &uncertain,
 		.arena = snap->arena,
