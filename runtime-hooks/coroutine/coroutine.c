@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -11,8 +12,10 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "runtime-hooks/coroutine/lines.h"
+#include "runtime-hooks/coroutine/st.h"
 
 #define STATUS_BYTES 65536 /* of /proc/PID/status */
+#define HUGE_PAGE ((uintptr_t)2 << 20)
 #define NS_PER_S INT64_C(1000000000)
 
 struct context {
@@ -26,6 +29,9 @@ struct context {
 	size_t n_roots, n_idle;
 	pid_t inner_pid; /* as the process itself sees it; 0 not known */
 	bool same_pidns; /* its thread ids are what we see */
+	struct st st;
+	bool has_st;
+	uint64_t st_unseen; /* in the last snapshot */
 	char version[64];
 };
 
@@ -109,7 +115,7 @@ static struct error *keep_roots(struct context *ctx, const raddr_t *found,
 static struct error *find_tables(struct context *ctx)
 {
 	AUTO_ARENA struct arena *arena = arena_create();
-	raddr_t found[ROOT_MAX];
+	raddr_t found[ROOT_MAX - 1]; // the last number is State Threads'
 	struct process_maps maps;
 	struct error *err;
 	size_t n;
@@ -119,34 +125,67 @@ static struct error *find_tables(struct context *ctx)
 	err = process_maps(ctx->process, arena, &maps);
 	if (err)
 		return err;
-	n = root_find(&ctx->mem, &maps, found, ROOT_MAX);
+	n = root_find(&ctx->mem, &maps, found, ROOT_MAX - 1);
 	if (ctx->mem.error)
 		return process_error(ctx->process, -ctx->mem.error,
 				     "memory of");
 	return keep_roots(ctx, found, n);
 }
 
-static struct error *set_up(struct context *ctx)
+/* What it is that has no hook, and does not need one. */
+static struct error *find_st(struct context *ctx)
 {
-	struct error *err = find_tables(ctx);
+	struct st_symbols symbols;
+	struct error *err;
 
-	if (err)
-		return err;
-	if (!ctx->n_roots && ctx->n_idle)
-		return error_new(ERROR_UNSUPPORTED,
-				 "the coroutine hook in this process has not "
-				 "begun yet; try again");
-	if (!ctx->n_roots)
+	if (!ctx->native || !st_symbols(ctx->process, &symbols))
 		return error_new(ERROR_ABSENT,
 				 "no coroutine hook in this process; start it "
 				 "with 'stranded run'");
-	find_inner_pid(ctx);
-	snprintf(ctx->version, sizeof(ctx->version), "coroutine hook %d",
-		 HOOK_VERSION);
-	err = native_open(ctx->process, &ctx->native);
+	err = st_find(&ctx->mem, ctx->native, &symbols, &ctx->st);
+	ctx->has_st = !err;
+	return err;
+}
+
+static struct error *open_native(struct context *ctx)
+{
+	struct error *err = native_open(ctx->process, &ctx->native);
+
 	if (error_catch(&err, ERROR_UNSUPPORTED))
 		log_debug("elf", "no stacks of coroutines on this machine");
 	return err;
+}
+
+static void name_version(struct context *ctx)
+{
+	char hook[32] = "";
+
+	if (ctx->n_roots)
+		snprintf(hook, sizeof(hook), "coroutine hook %d", HOOK_VERSION);
+	snprintf(ctx->version, sizeof(ctx->version), "%s%s%s", hook,
+		 ctx->n_roots && ctx->has_st ? ", " : "",
+		 ctx->has_st ? "State Threads 1.9" : "");
+}
+
+static struct error *set_up(struct context *ctx)
+{
+	struct error *err = find_tables(ctx);
+	struct error *no_st;
+
+	if (err)
+		return err;
+	err = open_native(ctx);
+	if (err)
+		return err;
+	no_st = find_st(ctx);
+	if (!ctx->n_roots && !ctx->has_st)
+		return no_st;
+	if (no_st)
+		log_debug("elf", "%s", error_text(no_st));
+	error_free(no_st);
+	find_inner_pid(ctx);
+	name_version(ctx);
+	return NULL;
 }
 
 static struct error *co_attach(const struct process *p, void **ctx_ret)
@@ -214,6 +253,14 @@ static void co_explain(const void *arg,
 		snprintf(text, sizeof(text),
 			 "%zu more cop%s of the hook, not in use", ctx->n_idle,
 			 ctx->n_idle == 1 ? "y" : "ies");
+		line(line_arg, text);
+	}
+	if (ctx->has_st) {
+		snprintf(text, sizeof(text),
+			 "State Threads: _st_this_vp at 0x%llx; %llu threads "
+			 "wait for a lock or condition, or run: not listed",
+			 (unsigned long long)ctx->st.vp,
+			 (unsigned long long)ctx->st_unseen);
 		line(line_arg, text);
 	}
 	if (!ctx->native)
@@ -285,20 +332,53 @@ static void limit_lines(struct task_snapshot *snap, struct root *v, size_t n)
 	}
 }
 
+static struct error *read_st(struct context *ctx,
+			     const struct runtime_options *opt, size_t room,
+			     struct task_snapshot *snap)
+{
+	struct st_in in = {
+		.mem = &ctx->mem,
+		.native = ctx->native,
+		.st = &ctx->st,
+		.number = ctx->n_roots ? ROOT_MAX - 1 : 0,
+		.stacks = opt->stacks || opt->fds || opt->objects,
+		.tid = ctx->process->pid,
+		.alive_ns = alive_ns(ctx->process),
+		.now_wall_us = clock_wall_ms() * 1000,
+		.now_mono_ns = clock_mono_ns(),
+	};
+
+	return st_read(&in, room, snap, &ctx->st_unseen);
+}
+
+/* A million tasks are 50,000 page faults, a third of the time; or 100. */
+static void in_huge_pages(void *mem, size_t size)
+{
+	uintptr_t lo = ((uintptr_t)mem + HUGE_PAGE - 1) & ~(HUGE_PAGE - 1);
+	uintptr_t hi = ((uintptr_t)mem + size) & ~(HUGE_PAGE - 1);
+
+	if (hi > lo)
+		madvise((void *)lo, hi - lo, MADV_HUGEPAGE);
+}
+
 static struct error *read_tables(struct context *ctx,
 				 const struct runtime_options *opt,
 				 struct root *roots, size_t n,
 				 struct task_snapshot *snap)
 {
 	struct lines_out out = { .snap = snap };
+	size_t st_room = 0;
 
 	for (size_t i = 0; i < n; i++)
 		out.cap += lines_most(&roots[i]);
+	if (ctx->has_st)
+		st_room = st_most(&ctx->mem, &ctx->st);
 	// zeroed pages that are not there until they are written to
-	snap->tasks =
-		arena_array(snap->arena, out.cap + 1, sizeof(*snap->tasks));
+	snap->tasks = arena_array(snap->arena, out.cap + st_room + 1,
+				  sizeof(*snap->tasks));
 	if (!snap->tasks)
 		return &error_nomem;
+	in_huge_pages(snap->tasks, out.cap * sizeof(*snap->tasks));
 	for (size_t i = 0; i < n; i++) {
 		const struct root *root = &roots[i];
 		struct lines_in in = {
@@ -323,7 +403,7 @@ static struct error *read_tables(struct context *ctx,
 	}
 	log_debug("mem", "coroutines left out, their stacks are gone: %llu",
 		  (unsigned long long)out.gone);
-	return NULL;
+	return ctx->has_st ? read_st(ctx, opt, st_room, snap) : NULL;
 }
 
 static struct error *take(struct context *ctx,
@@ -336,7 +416,7 @@ static struct error *take(struct context *ctx,
 
 	ctx->mem.error = 0;
 	n = read_roots(ctx, snap, roots);
-	if (!n)
+	if (!n && (!ctx->has_st || !process_alive(ctx->process)))
 		return process_error(ctx->process,
 				     ctx->mem.error ? -ctx->mem.error : EFAULT,
 				     "coroutine table of");
