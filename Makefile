@@ -162,9 +162,11 @@ $(BUILD)/scenarios/twin-pth: private PACKAGE = libpth-dev pth.h -lpth
 $(BUILD)/scenarios/twin-state-threads: private PACKAGE = libst-dev st.h -l:libst.a -Wl,-z,noexecstack
 $(BUILD)/scenarios/twin-boost-fiber: private PACKAGE = libboost-fiber-dev \
 	boost/fiber/all.hpp -lboost_fiber -lboost_context
+$(BUILD)/scenarios/twin-header: $(TWIN_DIR)/tinyco.h $(HOOK_H) $(HOOK_A)
+$(BUILD)/scenarios/twin-header: private TWIN_FLAGS = -I$(HOOK_H:/stranded/hook.h=)
 # $(call twin,COMPILER)
 twin = $(Q)rm -f $@; $(TWIN_DIR)/have-header.sh '$(firstword $1)' $(PACKAGE) || exit 0; \
-	$1 $(PLAIN_FLAGS) $(LDFLAGS) -o $@ $(filter %.c %.cc %.o,$^) $(wordlist 3,9,$(PACKAGE))
+	$1 $(PLAIN_FLAGS) $(TWIN_FLAGS) $(LDFLAGS) -o $@ $(filter %.c %.cc %.o %.a,$^) $(wordlist 3,9,$(PACKAGE))
 
 $(BUILD)/scenarios/twin.o: $(TWIN_DIR)/twin.c $(TWIN_DIR)/twin.h $(BUILD)/.flags
 	$(Q)mkdir -p $(@D)

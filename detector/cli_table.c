@@ -7,8 +7,8 @@
 
 const struct cli_option cli_options[] = {
 	{ "all", 'a', OPT_ALL, NULL,
-	  "every Go process that may be read, each in turn; with scenario: "
-	  "every scenario" },
+	  "every process with goroutines or the coroutine hook that may be read, "
+	  "each in turn; with scenario: every scenario" },
 	{ "arm-keepalive", 0, OPT_ARM_KEEPALIVE, "IDLE,INTVL,CNT",
 	  "turn keepalive on for the connection of the running program, as in "
 	  "15s,15s,9, and leave the rest to the kernel" },
@@ -29,8 +29,8 @@ const struct cli_option cli_options[] = {
 	  "watch that long, 1s to 24h; by default 60s" },
 	{ "force", 0, OPT_FORCE, NULL,
 	  "with heal: also a connection that is not proven dead, even one that "
-	  "is alive; with --stop: also a thread in a call that a stop ends "
-	  "with EINTR" },
+	  "is alive; with check and ps: stop also a thread in a call that ends "
+	  "with EINTR then" },
 	{ "format", 'f', OPT_FORMAT, "FORMAT",
 	  "text, json or, for ps, debug2: the text of Go's own dump" },
 	{ "how", 0, OPT_HOW, "HOW",
@@ -97,9 +97,9 @@ const struct cli_option cli_options[] = {
 const struct command cli_commands[] = {
 	{ "check", "PID|NAME... | --all",
 	  "report what is stuck, on which connection, and whether that is dead",
-	  "Takes the goroutines and TCP connections of the process twice, at "
-	  "least 1 s apart, judges each connection, and reports the goroutines "
-	  "that can never return. The process is not stopped and nothing in it "
+	  "Takes the goroutines, coroutines, threads and TCP connections of the "
+	  "process twice, at least 1 s apart, judges each connection, and "
+	  "reports who can never return. The process is not stopped and nothing in it "
 	  "is changed. This is the default command.",
 	  COMMON | OPT_ALL | OPT_COLOR | OPT_FORMAT | OPT_MIN_BLOCKED |
 		  OPT_MIN_GROUP | OPT_NET_FROM | OPT_NET_RECORD | OPT_PROBE |
@@ -108,8 +108,8 @@ const struct command cli_commands[] = {
 	  CLI_FORMAT_BIT(FORMAT_TEXT) | CLI_FORMAT_BIT(FORMAT_JSON), 0,
 	  SIZE_MAX, cmd_check, false },
 	{ "ps", "PID|NAME",
-	  "list the goroutines, what each waits on, and where",
-	  "One look at every goroutine: what it waits for, since when, on which "
+	  "list goroutines, coroutines, threads, what each waits on, and where",
+	  "One look at every goroutine, coroutine and thread: what it waits for, since when, on which "
 	  "connection, and where it was started. With --format debug2, the text "
 	  "that Go's own /debug/pprof/goroutine?debug=2 gives.",
 	  COMMON | OPT_COLOR | OPT_FORCE | OPT_FORMAT | OPT_NET_FROM |

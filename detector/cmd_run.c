@@ -9,8 +9,8 @@
 #include <unistd.h>
 
 #include "base/log.h"
+#include "base/open_files.h"
 #include "detector/cmd.h"
-#include "detector/limits.h"
 #include "detector/preload.h"
 
 #define HOOK_LIBRARY "libstranded-hook.so"
@@ -96,7 +96,7 @@ static struct error *prepare(const char *file, const char *hook,
 /* Returns only when @name could not be run. */
 static int become(const char *name, const char *const *args)
 {
-	limits_restore();
+	open_files_restore();
 	execvp(name, (char *const *)args);
 
 	int errnum = errno;

@@ -103,6 +103,9 @@ static struct error *add(struct walk *w, const struct judgement *j,
 	case JUDGED_ENDS:
 		w->findings->deadline_soon++;
 		return NULL;
+	case JUDGED_YOUNG:
+		w->findings->too_young++;
+		return NULL;
 	case JUDGED_UNKNOWN:
 		w->unseen.not_judged++;
 		return NULL;

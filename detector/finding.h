@@ -97,6 +97,8 @@ struct findings {
 	uint64_t moved; /* parked in the first look, elsewhere in the 2nd */
 	/* Waits on dead connections that a deadline ends soon: no finding. */
 	uint64_t deadline_soon;
+	/* Waits that are findings once they have lasted --min-blocked. */
+	uint64_t too_young;
 };
 
 void findings_destroy(struct findings *findings);

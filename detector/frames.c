@@ -54,12 +54,21 @@ enum frame_class frame_classify(const char *function)
 	return FRAME_PROGRAM;
 }
 
+/* Templates and inline functions of a library: they lie in the program, but
+ * were written in a header of the system's, Boost's or C++'s. */
+static bool of_system_header(const struct frame *frame)
+{
+	static const char folder[] = "/usr/include/";
+
+	return frame->file && !strncmp(frame->file, folder, sizeof(folder) - 1);
+}
+
 enum frame_class frame_class(const struct frame *frame)
 {
 	if (!frame->object)
 		return frame_classify(frame->function);
 	if (frame->own)
-		return FRAME_PROGRAM;
+		return of_system_header(frame) ? FRAME_STANDARD : FRAME_PROGRAM;
 	return frame->runtime ? FRAME_RUNTIME : FRAME_STANDARD;
 }
 

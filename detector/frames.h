@@ -23,8 +23,9 @@ enum frame_class {
 enum frame_class frame_classify(const char *function);
 /**
  * The same of a frame: of native code, the program's executable and its own
- * libraries are the program, libc and what makes coroutines and threads the
- * runtime, all other libraries of the system the standard library.
+ * libraries are the program, but for what headers of the system brought into
+ * it; libc and what makes coroutines and threads are the runtime, all other
+ * libraries of the system the standard library.
  */
 enum frame_class frame_class(const struct frame *frame);
 /**

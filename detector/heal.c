@@ -218,6 +218,23 @@ static struct error *pick_finding(struct planning *p, const struct findings *f,
 	return NULL;
 }
 
+static int by_fd(const void *a, const void *b)
+{
+	const struct heal_item *x = a, *y = b;
+
+	return (x->fd > y->fd) - (x->fd < y->fd);
+}
+
+/* As people look for them, and not in the kernel's order. */
+static void sort_items(struct planning *p)
+{
+	struct heal *h = p->heal;
+
+	qsort(h->v, h->n, sizeof(*h->v), by_fd);
+	for (size_t i = 0; i < h->n; i++)
+		p->item_of[h->v[i].socket - p->survey->sockets->v] = i + 1;
+}
+
 /*
  * A finding that is in part proven: its other members only look alike. They
  * are counted, and are none of this any more.
@@ -334,6 +351,7 @@ static struct error *plan(struct planning *p, const struct cli *cli,
 		err = pick_fd(p, cli->fd);
 	if (err)
 		return err;
+	sort_items(p);
 	leave_alone(p);
 	for (size_t i = 0; i < h->n; i++) {
 		bool may = h->v[i].leave == HEAL_ALLOWED ||

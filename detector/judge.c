@@ -219,7 +219,7 @@ struct judgement judge_wait(const struct task *task,
 	}
 	if (j.what == JUDGED_FINDING &&
 	    !blocked_maybe(blocked, min_blocked(limits, j.grade)))
-		return fine;
+		j.what = JUDGED_YOUNG;
 	return j;
 }
 

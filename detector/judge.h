@@ -32,6 +32,7 @@ enum judgement_kind {
 	JUDGED_FINE,	/* no finding */
 	JUDGED_FINDING, /* see kind and grade */
 	JUDGED_ENDS,	/* dead, but a deadline will end the wait soon */
+	JUDGED_YOUNG,	/* a finding, once it has lasted long enough */
 	JUDGED_UNKNOWN, /* can not be judged: a gap */
 };
 

@@ -3,8 +3,8 @@
 #include <locale.h>
 #include <unistd.h>
 
+#include "base/open_files.h"
 #include "detector/cli.h"
-#include "detector/limits.h"
 
 /*
  * Started with stdin, stdout or stderr closed, the next file opened would take
@@ -24,7 +24,7 @@ static void hold_standard_fds(void)
 int main(int argc, char **argv)
 {
 	hold_standard_fds();
-	limits_raise();
+	open_files_raise();
 	/*
 	 * For wcwidth() only: how many columns a foreign name takes. Numbers
 	 * and messages stay in the C locale.

@@ -2,8 +2,10 @@
 #include "detector/report_heal.h"
 
 #include <inttypes.h>
+#include <stdlib.h>
 #include <string.h>
 
+#include "base/cleanup.h"
 #include "base/clock.h"
 #include "detector/frames.h"
 
@@ -251,32 +253,43 @@ static const char *fate_text(enum heal_fate fate)
 	return "?";
 }
 
-/* The @i-th of those who waited on what was healed. */
-static const struct heal_task *nth_task(const struct heal *h, size_t i,
-					const struct heal_item **item_ret)
-{
-	for (size_t n = 0; n < h->n; n++) {
-		const struct heal_item *item = &h->v[n];
+/* Rows of those who are gone say no more than the sum; this many may stay. */
+#define GONE_SHOWN 10
 
-		if (!heal_watches(h, item))
-			continue;
-		*item_ret = item;
-		if (i < item->n_tasks)
-			return &item->tasks[i];
-		i -= item->n_tasks;
+/* One row: somebody who waited on what was healed. */
+struct fate {
+	const struct heal_item *item;
+	const struct heal_task *task;
+};
+
+/* Fills @v unless NULL; without @gone only those who are not gone. */
+static size_t list_fates(const struct heal *h, bool gone, struct fate *v)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < h->n; i++) {
+		const struct heal_item *item = &h->v[i];
+
+		for (size_t k = 0; heal_watches(h, item) && k < item->n_tasks;
+		     k++) {
+			if (!gone && item->tasks[k].fate == FATE_GONE)
+				continue;
+			if (v)
+				v[n] = (struct fate){ item, &item->tasks[k] };
+			n++;
+		}
 	}
-	return NULL;
+	return n;
 }
 
 static void fate_row(void *arg, size_t i, struct table_row *row)
 {
-	const struct rows *rows = arg;
-	const struct heal_item *item = NULL;
-	const struct heal_task *t = nth_task(rows->heal, i, &item);
+	const struct fate *fate = &((const struct fate *)arg)[i];
+	const struct heal_task *t = fate->task;
 	bool good = t->fate == FATE_GONE || t->fate == FATE_MOVED;
 
 	snprintf(row->cell[FATE_TASK], TEXT_CELL, "%" PRIu64, t->task->id);
-	snprintf(row->cell[FATE_FD], TEXT_CELL, "%d", item->fd);
+	snprintf(row->cell[FATE_FD], TEXT_CELL, "%d", fate->item->fd);
 	snprintf(row->cell[FATE_NOW], TEXT_CELL, "%s", fate_text(t->fate));
 	if (t->at && t->at->line)
 		snprintf(row->cell[FATE_WHERE], TEXT_CELL, "%s  %s:%" PRIu32,
@@ -291,14 +304,13 @@ static void fate_row(void *arg, size_t i, struct table_row *row)
 static void put_fates(struct text *t, const struct report *r,
 		      const struct heal *h)
 {
-	struct rows rows = { .r = r, .heal = h };
-	size_t n = 0;
+	bool gone = r->verbose || list_fates(h, true, NULL) <= GONE_SHOWN;
+	size_t n = list_fates(h, gone, NULL);
+	AUTO_FREE struct fate *v = calloc(n + 1, sizeof(*v));
 
-	for (size_t i = 0; i < h->n; i++)
-		if (heal_watches(h, &h->v[i]))
-			n += h->v[i].n_tasks;
-	if (!n)
+	if (!n || !v)
 		return;
+	list_fates(h, gone, v);
 	fputc('\n', t->out);
 	table_print(t, &(struct table){
 			       .columns = fate_columns,
@@ -306,7 +318,7 @@ static void put_fates(struct text *t, const struct report *r,
 					    sizeof(fate_columns[0]),
 			       .n_rows = n,
 			       .row = fate_row,
-			       .arg = &rows,
+			       .arg = v,
 		       });
 }
 

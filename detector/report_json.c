@@ -256,7 +256,7 @@ static json_t *summary_json(const struct report *r)
 	const struct findings *f = r->findings;
 
 	return json_pack(
-		"{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:o}", "tasks",
+		"{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:o}", "tasks",
 		(json_int_t)task_counts_sum(&f->tasks), "blocked",
 		(json_int_t)task_counts_sum(&f->blocked), "findings",
 		(json_int_t)f->n, "duration_ms",
@@ -264,7 +264,8 @@ static json_t *summary_json(const struct report *r)
 		(json_int_t)r->survey->stopped_ms, "sockets",
 		(json_int_t)(r->survey->sockets ? r->survey->sockets->n : 0),
 		"moved", (json_int_t)f->moved, "ended_by_deadline",
-		(json_int_t)f->deadline_soon, "by_runtime", counts_json(f));
+		(json_int_t)f->deadline_soon, "too_young",
+		(json_int_t)f->too_young, "by_runtime", counts_json(f));
 }
 
 static json_t *advice_json(const struct finding *f)

@@ -463,6 +463,22 @@ static void count_findings(char *buf, size_t size, const struct report *r)
 	snprintf(buf + len, size - len, ").");
 }
 
+/* "No findings" must not be taken for "all is well" where it is too early. */
+static void put_young(struct text *t, const struct report *r)
+{
+	const struct findings *f = r->findings;
+
+	if (f->too_young)
+		text_wrapf(t, "",
+			   "%" PRIu64 " %s wait%s with nothing to end it, on "
+			   "connections that may be dead, and not for long "
+			   "enough to be a finding (--min-blocked); --probe "
+			   "tells dead from idle.",
+			   f->too_young,
+			   report_any_word(&f->tasks, f->too_young),
+			   f->too_young == 1 ? "s" : "");
+}
+
 static void put_summary(struct text *t, const struct report *r)
 {
 	const struct findings *f = r->findings;
@@ -476,6 +492,7 @@ static void put_summary(struct text *t, const struct report *r)
 			   "woken by a deadline: no finding.",
 			   f->deadline_soon,
 			   report_any_word(&f->tasks, f->deadline_soon));
+	put_young(t, r);
 	count_findings(lead, sizeof(lead), r);
 	report_gaps(t, lead, &r->survey->gaps);
 }

@@ -13,7 +13,10 @@ const struct runtime_options runtime_everything = {
 };
 
 const struct runtime_source *const runtime_sources[] = {
-	&runtime_go, &runtime_coroutine, &runtime_thread, NULL
+	&runtime_go,
+	&runtime_coroutine,
+	&runtime_thread,
+	NULL,
 };
 
 /* "looks like it, but" says more than "is not", and so does what came first. */

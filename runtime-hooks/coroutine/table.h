@@ -26,7 +26,8 @@
  *	            return address with HOOK_FLAG_PC_RETURN. bp of a running one
  *	            is the thread that carries it, 0 not known.
  *	stack_hi    nothing at or above is of its stack; 0 not known
- *	since       TSC at the begin of the park
+ *	since       TSC when it was told or seen to have to wait, before it
+ *	            parked; 0 not known
  *	state       enum hook_state
  *	op          enum stranded_op
  *	flags       HOOK_FLAG_*

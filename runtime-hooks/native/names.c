@@ -283,11 +283,14 @@ struct names *native_names(struct native *native, struct object *object)
 	fd = object->inode ? object_open(native->p, object)
 			   : open_vdso(native, object);
 	if (fd < 0) {
-		gaps_add(&native->gaps,
-			 fd == -EACCES || fd == -EPERM ? GAP_DENIED : GAP_GONE,
-			 1, "names of functions in %s: its file %s",
-			 object->path,
-			 fd == -ESTALE ? "was replaced" : "cannot be opened");
+		gaps_add(
+			&native->gaps,
+			fd == -EACCES || fd == -EPERM ? GAP_DENIED : GAP_GONE,
+			1, "names of functions in %s: its file %s",
+			object->path,
+			fd == -ESTALE || fd == -ENOENT
+				? "was deleted or replaced; root can still read it"
+				: "cannot be opened");
 		return NULL;
 	}
 	root = openat(native->p->procfd, "root",

@@ -119,11 +119,16 @@ static void spare_neighbours(struct batch *t)
 			  verdict("accept")));
 }
 
+static json_t *drop_all(void)
+{
+	return json_pack("[o]", verdict("drop"));
+}
+
 static json_t *drop_there(const struct spot *s)
 {
 	return s->key ? json_pack("[o, o]", meta_is(s->key, s->value),
 				  verdict("drop"))
-		      : json_pack("[o]", verdict("drop"));
+		      : drop_all();
 }
 
 struct error *lab_break_one_way(struct lab_breaking *b)
@@ -140,46 +145,48 @@ struct error *lab_break_one_way(struct lab_breaking *b)
 	return apply(b, &t);
 }
 
-struct error *lab_break_router_drop(struct lab_breaking *b)
+/* Two rules (or one, and NULL) for all that the router forwards. */
+static struct error *break_forward(struct lab_breaking *b, json_t *first,
+				   json_t *second)
 {
-	struct spot spot = { "r", "inet", "forward", NULL, NULL, NULL };
+	static const struct spot spot = { .host = "r",
+					  .family = "inet",
+					  .hook = "forward" };
 	struct batch t;
 
-	if (b->heal)
+	if (b->heal) {
+		json_decref(first);
+		json_decref(second);
 		return remove_table(b, &spot);
+	}
 	begin(&t, b, &spot);
-	chain(&t, "forward");
-	rule(&t, drop_there(&spot));
+	chain(&t, spot.hook);
+	rule(&t, first);
+	if (second)
+		rule(&t, second);
 	return apply(b, &t);
+}
+
+struct error *lab_break_router_drop(struct lab_breaking *b)
+{
+	return break_forward(b, drop_all(), NULL);
 }
 
 struct error *lab_break_reject_icmp(struct lab_breaking *b)
 {
-	struct spot spot = { "r", "inet", "forward", NULL, NULL, NULL };
-	struct batch t;
-
-	if (b->heal)
-		return remove_table(b, &spot);
-	begin(&t, b, &spot);
-	chain(&t, "forward");
-	rule(&t, json_pack("[{s:{s:s, s:s}}]", "reject", "type", "icmpx",
-			   "expr", "host-unreachable"));
-	return apply(b, &t);
+	return break_forward(b,
+			     json_pack("[{s:{s:s, s:s}}]", "reject", "type",
+				       "icmpx", "expr", "host-unreachable"),
+			     NULL);
 }
 
 struct error *lab_break_reject_rst(struct lab_breaking *b)
 {
-	struct spot spot = { "r", "inet", "forward", NULL, NULL, NULL };
-	struct batch t;
-
-	if (b->heal)
-		return remove_table(b, &spot);
-	begin(&t, b, &spot);
-	chain(&t, "forward");
-	rule(&t, json_pack("[o, {s:{s:s}}]", meta_is("l4proto", "tcp"),
-			   "reject", "type", "tcp reset"));
-	rule(&t, drop_there(&spot));
-	return apply(b, &t);
+	return break_forward(b,
+			     json_pack("[o, {s:{s:s}}]",
+				       meta_is("l4proto", "tcp"), "reject",
+				       "type", "tcp reset"),
+			     drop_all());
 }
 
 /*

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "base/open_files.h"
 #include "base/process.h"
 #include "netwatch/netns.h"
 #include "scenarios/lab/lab_priv.h"
@@ -161,6 +162,7 @@ int lab_execvpe(char *const *argv, char *const *envp)
 	snprintf(path, sizeof(path), "%s:/usr/sbin:/sbin",
 		 own ? own : "/usr/local/bin:/usr/bin:/bin");
 	setenv("PATH", path, 1);
+	open_files_restore();
 	execvpe(argv[0], argv, envp);
 	return errno;
 }

@@ -186,6 +186,12 @@ static bool names(const char *functions, const char *function)
 	return !len;
 }
 
+/* One wait for many connections: none of them has a task of its own. */
+static bool is_loop(const char *blocked)
+{
+	return !strcmp(blocked, "poll") || !strcmp(blocked, "epoll");
+}
+
 /* Is it who the victim says that it is? */
 static void check_task(const struct scenario *s, const struct truth_conn *t,
 		       const struct seen_task *task, struct result *r)
@@ -199,6 +205,11 @@ static void check_task(const struct scenario *s, const struct truth_conn *t,
 		compare_raise(r, OUTCOME_WRONG,
 			      "the finding on %s has fd %d, should have %d",
 			      t->remote, task->fd, t->fd);
+	if (strcmp(is_loop(t->blocked) ? t->blocked : "", task->held_by))
+		compare_raise(r, OUTCOME_WRONG,
+			      "%s is held by '%s', and its program's wait is "
+			      "'%s'",
+			      t->remote, task->held_by, t->blocked);
 	if (*t->task && strcmp(t->task, task->name))
 		compare_raise(r, OUTCOME_WRONG,
 			      "who waits on %s is named '%s', should be '%s'",

@@ -167,13 +167,18 @@ static const char *functions(struct arena *arena, const json_t *stack)
 	return all;
 }
 
-static struct seen_task task_of(struct arena *arena, const json_t *o)
+/* @o is a task, or a connection that no task waits on. */
+static struct seen_task task_of(struct arena *arena, const json_t *finding,
+				const json_t *o)
 {
+	const json_t *holder = json_object_get(o, "held_by");
+
 	return (struct seen_task){
 		.local = text(arena, o, "local"),
 		.remote = text(arena, o, "remote"),
-		.runtime = text(arena, o, "runtime"),
+		.runtime = text(arena, finding, "runtime"),
 		.name = text(arena, o, "name"),
+		.held_by = text(arena, holder, "wait_kind"),
 		.fd = number(o, "fd"),
 	};
 }
@@ -181,21 +186,25 @@ static struct seen_task task_of(struct arena *arena, const json_t *o)
 static struct error *set_tasks(struct arena *arena, const json_t *o,
 			       struct seen_finding *f)
 {
-	const json_t *tasks = json_object_get(o, "tasks"), *t;
-	const json_t *socket = json_object_get(o, "socket");
-	size_t i, n = json_array_size(tasks);
+	const json_t *all = json_object_get(o, "tasks"), *t;
+	size_t i;
 
-	if (n > SEEN_MAX_CONNS)
+	if (!json_array_size(all))
+		all = json_object_get(o, "sockets");
+	if (json_array_size(all) > SEEN_MAX_CONNS)
 		return error_new(ERROR_CORRUPT, "more than %d tasks",
 				 SEEN_MAX_CONNS);
-	f->tasks = arena_array(arena, n + 1, sizeof(*f->tasks));
+	f->tasks =
+		arena_array(arena, json_array_size(all) + 1, sizeof(*f->tasks));
 	if (!f->tasks)
 		return &error_nomem;
-	json_array_foreach(tasks, i, t)
+	json_array_foreach(all, i, t)
 	{
-		f->tasks[f->n++] = task_of(arena, t);
+		f->tasks[f->n++] = task_of(arena, o, t);
 	}
-	f->tasks[f->n++] = task_of(arena, socket);
+	if (!f->n)
+		f->tasks[f->n++] =
+			task_of(arena, o, json_object_get(o, "socket"));
 	return NULL;
 }
 

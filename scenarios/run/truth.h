@@ -64,6 +64,8 @@ struct seen_conn {
 struct seen_task {
 	const char *local, *remote;
 	const char *runtime, *name; /* "" not said */
+	const char *held_by;	    /* "epoll": no task, but such a wait of one;
+				       "" none */
 	int fd;			    /* -1 not said */
 };
 

@@ -25,7 +25,10 @@ namespace co2 = boost::coroutines2;
 static int unwound;
 
 struct witness {
-	~witness() { unwound++; }
+	~witness()
+	{
+		unwound++;
+	}
 };
 
 static ctx::fiber fiber_body(bool ends, ctx::fiber &&caller)

@@ -7,7 +7,7 @@
  * gave: nothing that could be hooked. Each asks its socket once and gives way.
  * Prints the fds. After a line of input every socket but the first is written
  * to, and all ask again, upon which only the first still waits; after another
- * all end and their stacks are unmapped.
+ * it closes its socket, and after the last all stacks are unmapped.
  */
 #include <errno.h>
 #include <stdint.h>
@@ -15,6 +15,7 @@
 #include <stdlib.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 #define STACK_BYTES (64 * 1024)
 
@@ -29,6 +30,7 @@ struct coroutine {
 	char *stack;
 	void *sp;
 	int fd, peer;
+	int closes;
 };
 
 static struct coroutine *running;
@@ -52,7 +54,10 @@ static __attribute__((noinline)) int ask(int fd)
 static void body(void)
 {
 	for (;;) {
-		ask(running->fd);
+		if (running->closes)
+			close(running->fd);
+		else
+			ask(running->fd);
 		give_way();
 	}
 }
@@ -111,6 +116,10 @@ int main(int argc, char **argv)
 		resume(&all[i]);
 	}
 	printf("\"asked again\"\n");
+	next();
+	all[0].closes = 1;
+	resume(&all[0]);
+	printf("\"closed\"\n");
 	next();
 	for (int i = 0; i < n; i++)
 		munmap(all[i].stack, STACK_BYTES);

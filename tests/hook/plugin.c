@@ -27,8 +27,8 @@ static void body(struct transfer t)
 
 long run(void)
 {
-	void *context = make_fcontext(stack + sizeof(stack), sizeof(stack),
-				      body);
+	void *context =
+		make_fcontext(stack + sizeof(stack), sizeof(stack), body);
 	struct transfer t = { context, NULL };
 
 	for (int i = 0; i < 10; i++)

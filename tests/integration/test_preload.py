@@ -46,6 +46,40 @@ def test_every_call_answers_as_without_the_hook():
     assert "Function not implemented" not in result.out
 
 
+def test_a_thread_is_cancelled_in_a_call_as_without_the_hook():
+    program = built("cancel", ["tests/hook/cancel.c"])
+    assert same(program).out == "recv: cancelled\npoll: cancelled\n" \
+        "accept: cancelled\nread: cancelled\n"
+
+
+# Linked into a program, the hook is code of its own to a sanitizer. Thread
+# Sanitizer makes its own first calls through what it finds there, before it is
+# ready: it sees what threads share alone.
+
+HOOK = ["runtime-hooks/coroutine/hook/%s.c" % name for name in
+        ("io", "real", "seen", "stacks", "table")]
+HOOK_FLAGS = ["-std=gnu11", "-D_GNU_SOURCE", "-ftls-model=initial-exec",
+              "-iquote", cbuild.ROOT, "-I",
+              cbuild.ROOT + "/runtime-hooks/coroutine/include"]
+
+
+def test_the_calls_pass_the_sanitizers():
+    plain = built("calls", ["tests/hook/calls.c"], "-D_GNU_SOURCE", "-w")
+    checked = built("calls-san", ["tests/hook/calls.c"] + HOOK, *HOOK_FLAGS,
+                    "-w", "-fsanitize=address,undefined",
+                    "-fno-sanitize-recover=all")
+    a, b = tool.run([plain]), tool.run([checked])
+    assert (b.status, b.out, b.err) == (0, a.out, ""), (a, b)
+
+
+def test_stacks_are_found_by_threads_at_once_under_thread_sanitizer():
+    program = built("stacks-tsan", ["tests/unit/test_hook_stacks.c",
+                                    "base/error.c"],
+                    *HOOK_FLAGS, "-fsanitize=thread", "-lcmocka")
+    result = tool.run([program])
+    assert result.status == 0 and "WARNING" not in result.err, result
+
+
 # Boost.Context.
 
 @pytest.mark.parametrize("threads", [1, 3])
@@ -61,14 +95,15 @@ def test_fibers_are_parked_on_the_fd_that_answered_last(threads):
         table = hooktable.Table(fibers.pid)
         assert fds(table.parked()) == sorted(truth["fds"])
         for line in table.parked():
-            if line.fd < 0:
-                continue    # the scheduler of a thread is a fiber, too
             assert hooktable.OPS[line.op] == "read"
             assert not line.flags & hooktable.FD_TOLD
             assert line.flags & hooktable.PC_RETURN
             assert 0 < line.stack_hi - line.sp < 1 << 20
+        assert len(table.parked()) == 200
         # one more for each thread, that of its scheduler
         assert table.created == 200 + threads
+        assert len([x for x in table.lines
+                    if x.flags & hooktable.SYSTEM]) == threads
         assert table.dropped == 0
         assert json.loads(fibers.ask("go"))["ended"] == 200
         # and the schedulers of the threads, but for that of the first
@@ -104,6 +139,16 @@ def test_a_plugin_with_boost_of_its_own_switches(tmp_path):
     assert same(program, library).out == "9\n"
 
 
+def test_who_is_thrown_away_ends_with_its_stack():
+    program = built("abandon", ["tests/hook/abandon.c"], "-lboost_context")
+    with hooked(program) as abandon:
+        known = abandon.truth()
+        table = hooktable.Table(abandon.pid)
+        assert (table.created, table.ended) == (known["made"],
+                                                known["gone"])
+        assert len(table.parked()) == known["made"] - known["gone"]
+
+
 # Switches that cannot be hooked.
 
 def test_the_last_call_on_each_stack_is_kept_and_marked():
@@ -119,6 +164,9 @@ def test_the_last_call_on_each_stack_is_kept_and_marked():
         # their answers take the records back, but for the first
         own.ask("go")
         assert fds(hooktable.Table(own.pid).seen()) == known[:1]
+        # who closes a file does not wait for it
+        own.ask("go")
+        assert fds(hooktable.Table(own.pid).seen()) == []
         # what is unmapped is gone
         own.ask("go")
         table = hooktable.Table(own.pid)

@@ -26,19 +26,18 @@ Site = collections.namedtuple("Site", "pc start created ended")
 class Table:
     """What stood there when it was made: created, ended, lines, sites."""
 
-    def __init__(self, pid):
+    def __init__(self, pid, root=None):
         with open("/proc/%d/mem" % pid, "rb") as self.mem:
-            self._take(pid)
+            self._take(root or root_address(pid))
 
     def _read(self, address, size):
         self.mem.seek(address)
         return self.mem.read(size)
 
-    def _take(self, pid):
-        root = root_address(pid)
-        (magic, _, _, line_size, _, site_size, chunk_lines, _, max_sites,
+    def _take(self, root):
+        (magic, _, _, line_size, _, site_size, chunk_lines, _, _,
          self.activity, self.pid, _, _, self.created, self.ended,
-         self.dropped, n_lines, _, sites) = ROOT.unpack(
+         self.dropped, n_lines, n_sites, sites) = ROOT.unpack(
              self._read(root, ROOT.size))
         assert magic == MAGIC, magic
         chunks = struct.unpack("<256Q", self._read(root + ROOT.size, 2048))
@@ -48,7 +47,7 @@ class Table:
             data = self._read(chunks[i // chunk_lines], n * line_size)
             self.all += [Line(*LINE.unpack_from(data, k * line_size))
                          for k in range(n)]
-        data = self._read(sites, max_sites * site_size) if sites else b""
+        data = self._read(sites, n_sites * site_size) if sites else b""
         self.sites = [Site(*struct.unpack_from("<4Q", data, i))
                       for i in range(0, len(data), site_size)]
         self.lines = [x for x in self.all if x.state != FREE]

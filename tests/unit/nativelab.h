@@ -46,8 +46,8 @@ static inline void lab_build(struct lab *lab, const char *source,
 	assert_non_null(mkdtemp(lab->dir));
 	snprintf(lab->program, sizeof(lab->program), "%s/deep", lab->dir);
 	snprintf(command, sizeof(command),
-		 "%s %s -o %s tests/victims/native/%s", compiler, how,
-		 lab->program, source);
+		 "%s -o %s tests/victims/native/%s %s", compiler, lab->program,
+		 source, how);
 	assert_int_equal(system(command), 0);
 }
 

@@ -315,6 +315,19 @@ static void test_a_deadline_soon_is_told_but_no_finding(void **state)
 	assert_int_equal(f->deadline_soon, 1);
 }
 
+/* Too early to tell is not the same as clean. */
+static void test_a_short_wait_is_told_but_no_finding(void **state)
+{
+	AUTO_WORLD struct world *w = world_create();
+
+	(void)state;
+	add_reader(w, VERDICT_SILENT, false);
+	w->limits.min_blocked_ms = 20000001; /* the process is younger */
+	AUTO_FINDINGS struct findings *f = world_judge(w);
+	assert_int_equal(f->n, 0);
+	assert_int_equal(f->too_young, 1);
+}
+
 static void test_a_process_without_tasks_still_has_connections(void **state)
 {
 	AUTO_WORLD struct world *w = world_create();
@@ -434,6 +447,7 @@ int main(void)
 		cmocka_unit_test(test_groups_need_their_size_unless_proven),
 		cmocka_unit_test(test_rules_hide_possible_findings_only),
 		cmocka_unit_test(test_a_deadline_soon_is_told_but_no_finding),
+		cmocka_unit_test(test_a_short_wait_is_told_but_no_finding),
 		cmocka_unit_test(
 			test_a_process_without_tasks_still_has_connections),
 		cmocka_unit_test(test_a_writer_has_a_verdict_of_its_own),

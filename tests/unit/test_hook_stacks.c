@@ -50,11 +50,11 @@ static void test_only_what_may_be_a_stack_is_remembered(void **state)
 	stacks_add(BASE, 0);
 	stacks_add((uintptr_t)1 << 47, 64 * KIB);
 	stacks_add(UINTPTR_MAX - 10, 64 * KIB);
-	assert_int_equal(maps, 0);
+	assert_int_equal(stacks_count, 0);
 	stacks_add(BASE, STACKS_MAX_BYTES);
 	assert_non_null(stacks_find(BASE + STACKS_MAX_BYTES - 1));
 	stacks_remove(BASE, STACKS_MAX_BYTES, note_end);
-	assert_int_equal(maps, 0);
+	assert_int_equal(stacks_count, 0);
 }
 
 static void test_the_owner_of_what_is_unmapped_is_told(void **state)
@@ -72,7 +72,7 @@ static void test_the_owner_of_what_is_unmapped_is_told(void **state)
 	assert_int_equal(ended[0], 77);
 	assert_non_null(stacks_find(BASE + 65 * KIB));
 	stacks_remove(BASE, 128 * KIB, note_end);
-	assert_int_equal(maps, 0);
+	assert_int_equal(stacks_count, 0);
 	/* and the place is given out again, to nobody */
 	stacks_add(BASE, 64 * KIB);
 	assert_int_equal(stacks_find(BASE)->owner, 0);
@@ -93,7 +93,7 @@ static void test_when_it_is_full_the_rest_is_not_known(void **state)
 	assert_in_range(known, STACKS_MAX * 99 / 100, STACKS_MAX);
 	for (size_t i = 0; i < STACKS_MAX + 10; i++)
 		stacks_remove(BASE + i * 128 * KIB, 72 * KIB, note_end);
-	assert_int_equal(maps, 0);
+	assert_int_equal(stacks_count, 0);
 }
 
 /* Maps, is found in, and unmaps its own, while others do the same. */
@@ -133,7 +133,7 @@ static void test_threads_do_not_lose_each_others(void **state)
 		assert_null(lost);
 	}
 	assert_int_equal(n_ended, 0);
-	assert_int_equal(maps, 0);
+	assert_int_equal(stacks_count, 0);
 }
 
 int main(void)

@@ -2,7 +2,7 @@
 #include "tests/unit/detect.h"
 
 /* What a row expects: no finding, or a kind with a grade. */
-enum expect { FINE, PROVEN, LIKELY, POSSIBLE, ENDS, UNKNOWN };
+enum expect { FINE, PROVEN, LIKELY, POSSIBLE, ENDS, YOUNG, UNKNOWN };
 
 static enum expect outcome(const struct judgement *j)
 {
@@ -11,6 +11,8 @@ static enum expect outcome(const struct judgement *j)
 		return FINE;
 	case JUDGED_ENDS:
 		return ENDS;
+	case JUDGED_YOUNG:
+		return YOUNG;
 	case JUDGED_UNKNOWN:
 		return UNKNOWN;
 	case JUDGED_FINDING:
@@ -82,8 +84,8 @@ static const struct {
 	{ "unknown age may be long", WAIT_READ, VERDICT_SILENT, false,
 	  TCP_STATE_ESTABLISHED, -1, false, DEADLINE_NONE, 0, POSSIBLE,
 	  FINDING_STRANDED_READER },
-	{ "short silence is nothing", WAIT_READ, VERDICT_SILENT, false,
-	  TCP_STATE_ESTABLISHED, AGE_SHORT, false, DEADLINE_NONE, 0, FINE, 0 },
+	{ "short silence is none yet", WAIT_READ, VERDICT_SILENT, false,
+	  TCP_STATE_ESTABLISHED, AGE_SHORT, false, DEADLINE_NONE, 0, YOUNG, 0 },
 	{ "keepalive will find out", WAIT_READ, VERDICT_SILENT, false,
 	  TCP_STATE_ESTABLISHED, AGE_LONG, true, DEADLINE_NONE, 0, FINE, 0 },
 	{ "so will a deadline", WAIT_READ, VERDICT_SILENT, false,
@@ -101,7 +103,7 @@ static const struct {
 	  FINDING_HALF_CLOSED_HELD },
 	{ "our own half-close waits for the rest", WAIT_READ,
 	  VERDICT_HALF_CLOSED, true, TCP_STATE_FIN_WAIT2, AGE_SHORT, false,
-	  DEADLINE_NONE, 0, FINE, 0 },
+	  DEADLINE_NONE, 0, YOUNG, 0 },
 	{ "but not for hours", WAIT_READ, VERDICT_HALF_CLOSED, true,
 	  TCP_STATE_FIN_WAIT2, AGE_LONG, false, DEADLINE_NONE, 0, POSSIBLE,
 	  FINDING_HALF_CLOSED_HELD },
@@ -156,7 +158,7 @@ static void test_min_blocked_applies_to_all_grades_when_given(void **state)
 	assert_int_equal(j.what, JUDGED_FINDING);
 	w->limits.min_blocked_ms = 20001;
 	j = judge_wait(t, &b, s, &w->verdicts[0], &w->limits);
-	assert_int_equal(j.what, JUDGED_FINE);
+	assert_int_equal(j.what, JUDGED_YOUNG);
 	w->verdicts[0].kind = VERDICT_SILENT;
 	w->limits.min_blocked_ms = 0;
 	j = judge_wait(t, &b, s, &w->verdicts[0], &w->limits);

@@ -72,16 +72,37 @@ static void test_both_engines_give_what_backtrace_has(void **state)
 }
 
 /*
+ * What of @part is certain must be the begin of @all. Returns: how many frames
+ * that are.
+ */
+static size_t assert_begin(const char *what, const struct native_result *part,
+			   const struct native_result *all)
+{
+	uint64_t have[LAB_MAX_PCS], want[LAB_MAX_PCS];
+	size_t n = lab_pcs(all->stack, want, LAB_MAX_PCS), certain = 0;
+
+	lab_pcs(part->stack, have, LAB_MAX_PCS);
+	for (uint32_t i = 0; i < part->stack->n; i++)
+		if (!part->stack->frames[i]->inlined)
+			certain += !part->stack->frames[i]->uncertain;
+	if (certain <= n && !memcmp(have, want, certain * sizeof(have[0])))
+		return certain;
+	lab_print("pc and stack pointer", part);
+	lab_print("all registers", all);
+	fail_msg("%s: a wrong frame", what);
+	return 0;
+}
+
+/*
  * With no more than pc and stack pointer, frames may be missing or be marked.
  * What is neither must be right.
  */
 static void check_without_stop(struct lab *lab, const char *mode,
 			       const char *how)
 {
-	uint64_t have[LAB_MAX_PCS], want[LAB_MAX_PCS];
 	struct native_result part, all;
 	struct native_regs regs;
-	size_t n, certain = 0;
+	size_t certain;
 
 	lab_run(lab, mode);
 	lab_attach(lab);
@@ -91,18 +112,8 @@ static void check_without_stop(struct lab *lab, const char *mode,
 	assert_true(lab_wait_blocked(lab, lab->pid));
 	lab_blocked_regs(lab, lab->pid, &regs);
 	part = lab_unwind(lab, NATIVE_FAST, &regs);
-	n = lab_pcs(all.stack, want, LAB_MAX_PCS);
-	assert_true(lab_pcs(part.stack, have, LAB_MAX_PCS) <= n);
-	for (uint32_t i = 0; i < part.stack->n; i++)
-		if (!part.stack->frames[i]->inlined)
-			certain += !part.stack->frames[i]->uncertain;
-	if (memcmp(have, want, certain * sizeof(have[0])) != 0) {
-		lab_print("without a stop", &part);
-		lab_print("truth", &all);
-		fail_msg("%s, %s: a wrong frame", mode, how);
-	}
-	print_message("%s, %s: %zu of %zu frames certain%s\n", mode, how,
-		      certain, n,
+	certain = assert_begin(mode, &part, &all);
+	print_message("%s, %s: %zu frames certain%s\n", mode, how, certain,
 		      part.end == NATIVE_END_OUTERMOST ? ", whole" : "");
 	assert_true(certain >= 2);
 	lab_end(lab);
@@ -134,33 +145,85 @@ static void single_step(pid_t pid, int *sig)
 	*sig = WSTOPSIG(status) == SIGTRAP ? 0 : WSTOPSIG(status);
 }
 
-static void test_both_engines_agree_at_every_instruction(void **state)
+/* What the steps must have come through, or they show little. */
+static const struct {
+	const char *function, *object;
+} waypoints[] = {
+	{ "on_tick", "deep" },	   { "with_align", "deep" },
+	{ "with_alloca", "deep" }, { NULL, "[vdso]" },
+	{ "qsort", NULL },	   { "malloc", NULL },
+	{ "snprintf", NULL },	   { "compare", "deep" },
+};
+
+static void note_waypoints(const struct native_result *r, size_t *seen)
 {
-	struct user_regs_struct raw;
-	struct native_regs regs;
-	size_t whole = 0;
-	struct lab lab;
+	for (uint32_t i = 0; i < r->stack->n; i++)
+		for (size_t j = 0; j < N_OF(waypoints); j++) {
+			const struct frame *f = r->stack->frames[i];
+
+			if ((!waypoints[j].function ||
+			     !strcmp(f->function, waypoints[j].function)) &&
+			    (!waypoints[j].object ||
+			     !strcmp(f->object, waypoints[j].object)))
+				seen[j]++;
+		}
+}
+
+/* Returns how many stacks were had whole by pc and stack pointer alone. */
+static size_t check_steps(struct lab *lab)
+{
+	size_t whole = 0, whole_part = 0, seen[N_OF(waypoints)] = { 0 };
 	int sig = 0;
 
-	(void)state;
-	lab_build(&lab, "deep.c", "-O2 -Wl,-z,lazy");
-	lab_run(&lab, "step");
-	lab_attach(&lab);
-	lab_stop(lab.pid);
+	lab_stop(lab->pid);
 	for (int i = 0; i < STEPS; i++) {
-		struct native_result r;
+		struct user_regs_struct raw;
+		struct native_regs regs;
+		struct native_result all, part;
 
-		single_step(lab.pid, &sig);
-		assert_int_equal(ptrace(PTRACE_GETREGS, lab.pid, 0, &raw), 0);
+		single_step(lab->pid, &sig);
+		assert_int_equal(ptrace(PTRACE_GETREGS, lab->pid, 0, &raw), 0);
 		lab_take(&raw, &regs);
-		r = lab_both(&lab, "single step", &regs);
-		whole += r.end == NATIVE_END_OUTERMOST;
+		all = lab_both(lab, "single step", &regs);
+		note_waypoints(&all, seen);
+		whole += all.end == NATIVE_END_OUTERMOST;
+		regs.known = 1u << NATIVE_RIP | 1u << NATIVE_RSP;
+		part = lab_unwind(lab, NATIVE_FAST, &regs);
+		assert_begin("single step", &part, &all);
+		whole_part += part.end == NATIVE_END_OUTERMOST &&
+			      !part.uncertain;
 	}
 	print_message("%zu of %d stacks whole\n", whole, STEPS);
+	for (size_t i = 0; i < N_OF(waypoints); i++)
+		if (!seen[i])
+			fail_msg("no step was in %s of %s",
+				 waypoints[i].function ?: "anything",
+				 waypoints[i].object ?: "any object");
 	// what is not: instructions that the C library describes wrongly
 	assert_true(whole > STEPS * 99 / 100);
-	lab_end(&lab);
-	lab_clean(&lab);
+	return whole_part;
+}
+
+static void test_both_engines_agree_at_every_instruction(void **state)
+{
+	static const char *const how[] = {
+		"-O2 -Wl,-z,lazy",
+		"-O2 -fno-omit-frame-pointer",
+		"-O0",
+	};
+
+	(void)state;
+	for (size_t i = 0; i < N_OF(how); i++) {
+		struct lab lab;
+
+		lab_build(&lab, "deep.c", how[i]);
+		lab_run(&lab, "step");
+		lab_attach(&lab);
+		print_message("%s: %zu whole without other registers\n", how[i],
+			      check_steps(&lab));
+		lab_end(&lab);
+		lab_clean(&lab);
+	}
 }
 
 static void test_hand_written_assembly_ends_the_stack(void **state)
@@ -200,6 +263,66 @@ static void test_an_overrun_stack_makes_up_no_frame(void **state)
 		r = lab_both(&lab, "overrun", &regs);
 		assert_true(r.stack->incomplete);
 		assert_in_range(r.stack->n, 2, 3);
+		lab_end(&lab);
+		lab_clean(&lab);
+	}
+}
+
+/* Where jump_fcontext saves them: jump_x86_64_sysv_elf_gas.S of Boost 1.74. */
+static void fcontext_regs(struct lab *lab, struct native_regs *regs)
+{
+	static const struct {
+		unsigned int at;
+		enum native_reg to;
+	} saved[] = {
+		{ 0x08, NATIVE_R12 }, { 0x10, NATIVE_R13 },
+		{ 0x18, NATIVE_R14 }, { 0x20, NATIVE_R15 },
+		{ 0x28, NATIVE_RBX }, { 0x30, NATIVE_RBP },
+		{ 0x38, NATIVE_RIP },
+	};
+
+	memset(regs, 0, sizeof(*regs));
+	regs->pc_is_return = true;
+	for (size_t i = 0; i < N_OF(saved); i++) {
+		uint64_t word;
+
+		assert_int_equal(process_read(lab->p,
+					      lab->truth[0] + saved[i].at,
+					      &word, sizeof(word)),
+				 0);
+		native_regs_set(regs, saved[i].to, word);
+	}
+	native_regs_set(regs, NATIVE_RSP, lab->truth[0] + 0x40);
+}
+
+static void test_a_coroutine_of_boost_is_unwound_to_its_start(void **state)
+{
+	const char *how[] = { "-O2 -lboost_context", "-O0 -lboost_context" };
+	uint64_t pcs[LAB_MAX_PCS];
+
+	(void)state;
+	NEEDS("libboost-context-dev",
+	      !access("/usr/include/boost/context/detail/fcontext.hpp", R_OK));
+	for (size_t i = 0; i < N_OF(how); i++) {
+		struct native_result r;
+		struct native_regs regs;
+		struct lab lab;
+		size_t n;
+
+		lab_build(&lab, "fcontext.cc", how[i]);
+		lab_run(&lab, "");
+		lab_attach(&lab);
+		assert_true(lab_wait_blocked(&lab, lab.pid));
+		fcontext_regs(&lab, &regs);
+		r = lab_both(&lab, "fcontext", &regs);
+		n = lab_pcs(r.stack, pcs, LAB_MAX_PCS);
+		assert_int_equal(r.end, NATIVE_END_OUTERMOST);
+		// the first is in park, after another call than backtrace's
+		if (n != lab.n_truth || memcmp(pcs + 1, lab.truth + 1,
+					       (n - 1) * sizeof(pcs[0])) != 0) {
+			lab_print("fcontext", &r);
+			fail_msg("%s", lab.line);
+		}
 		lab_end(&lab);
 		lab_clean(&lab);
 	}
@@ -464,10 +587,8 @@ static void wait_connected(struct lab *lab, int listener)
 /* Returns whether the whole stack could be had without a stop. */
 static bool check_thread(struct lab *lab, const char *name, pid_t tid)
 {
-	uint64_t have[LAB_MAX_PCS], want[LAB_MAX_PCS];
 	struct native_regs regs, few;
 	struct native_result all, part;
-	size_t n = 0, max;
 
 	if (!lab_wait_blocked(lab, tid))
 		return false;
@@ -477,16 +598,7 @@ static bool check_thread(struct lab *lab, const char *name, pid_t tid)
 	all = lab_both(lab, name, &regs);
 	lab_blocked_regs(lab, tid, &few);
 	part = lab_unwind(lab, NATIVE_FAST, &few);
-	max = lab_pcs(all.stack, want, LAB_MAX_PCS);
-	lab_pcs(part.stack, have, LAB_MAX_PCS);
-	for (uint32_t i = 0; i < part.stack->n; i++)
-		if (!part.stack->frames[i]->inlined)
-			n += !part.stack->frames[i]->uncertain;
-	if (n > max || memcmp(have, want, n * sizeof(have[0])) != 0) {
-		lab_print("without a stop", &part);
-		lab_print("stopped", &all);
-		fail_msg("%s, thread %d: a wrong frame", name, (int)tid);
-	}
+	assert_begin(name, &part, &all);
 	return part.end == all.end;
 }
 
@@ -539,6 +651,8 @@ int main(void)
 		cmocka_unit_test(test_an_overrun_stack_makes_up_no_frame),
 		cmocka_unit_test(
 			test_a_parked_coroutine_is_unwound_to_its_start),
+		cmocka_unit_test(
+			test_a_coroutine_of_boost_is_unwound_to_its_start),
 		cmocka_unit_test(test_a_stack_has_a_limit),
 		cmocka_unit_test(test_registers_may_be_nonsense),
 		cmocka_unit_test(test_stacks_may_be_nonsense),

@@ -183,6 +183,75 @@ static void test_the_file_may_be_gone_or_be_another(void **state)
 	lab_clean(&lab);
 }
 
+/* 0 found, 1 not found and a gap tells, 2 neither, 3 an error. */
+static int find_symbol(pid_t pid)
+{
+	AUTO_PROCESS struct process *p = NULL;
+	AUTO_NATIVE struct native *native = NULL;
+	raddr_t addr;
+
+	if (process_open(pid, &p) || native_open(p, &native))
+		return 3;
+	if (!native_symbol(native, "", "wait_for_end", &addr, NULL))
+		return 0;
+	return native_gaps(native)->n == 1 &&
+			       strstr(native_gaps(native)->v[0].text,
+				      "was deleted or replaced")
+		       ? 1
+		       : 2;
+}
+
+/* As nobody, who may not open what the kernel has mapped, only by name. */
+static int as_nobody(void *arg)
+{
+	const struct lab *lab = arg;
+	char *const argv[] = { (char *)lab->program, (char *)"plain", NULL };
+	char command[1024];
+	int found, replaced, in[2], out[2];
+	pid_t pid;
+	char c;
+
+	if (setresgid(65534, 65534, 65534) || setresuid(65534, 65534, 65534) ||
+	    pipe(in) || pipe(out))
+		return 10;
+	pid = fork();
+	if (!pid) {
+		dup2(in[0], 0);
+		dup2(out[1], 1);
+		execv(argv[0], argv);
+		_exit(127);
+	}
+	// it runs, and has all its libraries, once it tells
+	if (read(out[0], &c, 1) != 1)
+		return 11;
+	found = find_symbol(pid);
+	// another program of that name, with that symbol
+	snprintf(command, sizeof(command), "cp %s-other %s.new && mv %s.new %s",
+		 lab->program, lab->program, lab->program, lab->program);
+	if (system(command))
+		return 12;
+	replaced = find_symbol(pid);
+	kill(pid, SIGKILL);
+	waitpid(pid, NULL, 0);
+	return found * 4 + (replaced == 1 ? 0 : 1);
+}
+
+static void test_names_are_only_those_of_the_very_file(void **state)
+{
+	struct lab lab;
+	char other[160];
+
+	(void)state;
+	NEEDS("root, to become nobody", !geteuid());
+	lab_build(&lab, "deep.c", "-O1");
+	snprintf(other, sizeof(other), "%s-other", lab.program);
+	run("gcc -O0 -o %s tests/victims/native/deep.c", other);
+	run("chmod 777 %s && chmod 755 %s %s", lab.dir, lab.program, other);
+	in_child(as_nobody, &lab);
+	unlink(other);
+	lab_clean(&lab);
+}
+
 static void test_inlined_functions_of_cxx_are_frames(void **state)
 {
 	static const char *const how[] = { "-O2 -g", "-O1 -g -gdwarf-4" };
@@ -445,6 +514,7 @@ int main(void)
 		cmocka_unit_test(test_lines_come_from_a_separate_file),
 		cmocka_unit_test(test_a_function_without_a_symbol_is_a_place),
 		cmocka_unit_test(test_the_file_may_be_gone_or_be_another),
+		cmocka_unit_test(test_names_are_only_those_of_the_very_file),
 		cmocka_unit_test(test_inlined_functions_of_cxx_are_frames),
 		cmocka_unit_test(test_symbols_are_found_by_name),
 		cmocka_unit_test(test_code_that_comes_and_goes),

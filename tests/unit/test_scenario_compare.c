@@ -162,9 +162,9 @@ static void test_findings_are_compared_with_what_is_expected(void **state)
 	for (size_t i = 0; i < N_OF(finding_rows); i++) {
 		bool healthy = finding_rows[i].on_healthy;
 		struct seen_task tasks[] = {
-			{ "1.1.1.1:1", "1.1.1.1:1", "", "", -1 },
+			{ "1.1.1.1:1", "1.1.1.1:1", "", "", "", -1 },
 			{ conns[healthy].local, conns[healthy].remote, "", "",
-			  -1 },
+			  "", -1 },
 		};
 		struct seen_finding f = {
 			.kind = finding_rows[i].kind,
@@ -189,34 +189,43 @@ static const struct {
 	enum outcome outcome;
 	const char *why;
 } task_rows[] = {
-	{ { TARGET, "thread", "reader", 4 }, "thread", 1, OUTCOME_RIGHT, "" },
-	{ { TARGET, "thread", "reader", 4 }, NULL, -1, OUTCOME_RIGHT, "" },
-	{ { TARGET, "thread", "reader", 4 },
+	{ { TARGET, "thread", "reader", "", 4 },
+	  "thread",
+	  1,
+	  OUTCOME_RIGHT,
+	  "" },
+	{ { TARGET, "thread", "reader", "", 4 }, NULL, -1, OUTCOME_RIGHT, "" },
+	{ { TARGET, "thread", "reader", "", 4 },
 	  "coroutine",
 	  1,
 	  OUTCOME_WRONG,
 	  "is of the runtime 'thread', should be 'coroutine'" },
-	{ { TARGET, "", "reader", 4 },
+	{ { TARGET, "", "reader", "", 4 },
 	  "coroutine",
 	  1,
 	  OUTCOME_WRONG,
 	  "is of the runtime ''" },
-	{ { TARGET, "thread", "reader", 5 },
+	{ { TARGET, "thread", "reader", "", 5 },
 	  NULL,
 	  1,
 	  OUTCOME_WRONG,
 	  "has fd 5, should have 4" },
-	{ { TARGET, "thread", "reader", -1 },
+	{ { TARGET, "thread", "reader", "", -1 },
 	  NULL,
 	  1,
 	  OUTCOME_WRONG,
 	  "has fd -1, should have 4" },
-	{ { TARGET, "thread", "writer", 4 },
+	{ { TARGET, "thread", "writer", "", 4 },
 	  NULL,
 	  1,
 	  OUTCOME_WRONG,
 	  "is named 'writer', should be 'reader'" },
-	{ { TARGET, "thread", "reader", 4 },
+	{ { TARGET, "thread", "reader", "epoll", 4 },
+	  NULL,
+	  1,
+	  OUTCOME_WRONG,
+	  "is held by 'epoll', and its program's wait is 'read'" },
+	{ { TARGET, "thread", "reader", "", 4 },
 	  NULL,
 	  2,
 	  OUTCOME_WRONG,
@@ -244,9 +253,31 @@ static void test_who_waits_is_compared_with_the_victims_truth(void **state)
 	}
 }
 
+static void test_a_loop_must_be_named_with_its_dead_connection(void **state)
+{
+	struct seen_task task = { TARGET, "thread", "", "epoll", 4 };
+	struct seen_finding f = { "dead-idle-connection", "proven", &task, 1,
+				  "\nserve\n" };
+	struct seen seen = { .findings = &f, .n_findings = 1 };
+	struct scenario s = { .finding = f.kind,
+			      .grade = f.grade,
+			      .findings = 1 };
+	struct truth_conn conn = { false, TARGET, "serve", "epoll", "", 4 };
+	struct truth t = { .v = &conn, .n = 1 };
+	struct result r = { 0 };
+
+	(void)state;
+	compare_findings(&s, &t, &seen, &r);
+	assert_outcome(&r, OUTCOME_RIGHT, "");
+	task.held_by = "";
+	compare_findings(&s, &t, &seen, &r);
+	assert_outcome(&r, OUTCOME_WRONG,
+		       "is held by '', and its program's wait is 'epoll'");
+}
+
 static void test_any_finding_where_all_is_well_is_a_false_alarm(void **state)
 {
-	struct seen_task task = { "1.1.1.1:1", "1.1.1.1:2", "", "", -1 };
+	struct seen_task task = { "1.1.1.1:1", "1.1.1.1:2", "", "", "", -1 };
 	struct seen_finding f = { "blocked-group", "possible", &task, 1, "\n" };
 	struct seen seen = { .findings = &f, .n_findings = 1 };
 	struct scenario s = { .findings = 0 };
@@ -266,7 +297,7 @@ static void test_any_finding_where_all_is_well_is_a_false_alarm(void **state)
 static void
 test_a_connection_that_nobody_waits_on_needs_no_function(void **state)
 {
-	struct seen_task task = { TARGET, "", "", -1 };
+	struct seen_task task = { TARGET, "", "", "", -1 };
 	struct seen_finding f = { "half-closed-held", "likely", &task, 1,
 				  "\n" };
 	struct seen seen = { .findings = &f, .n_findings = 1 };
@@ -361,10 +392,13 @@ static void test_reports_are_read(void **state)
 		"\"evidence\":[{\"text\":\"why\"}],\"probe\":{\"answered_ms\":"
 		"5}}]}";
 	static const char check[] =
-		"{\"findings\":[{\"kind\":\"k\",\"grade\":\"g\",\"tasks\":[{"
-		"\"local\":\"l\",\"remote\":\"r\",\"runtime\":\"thread\","
+		"{\"findings\":[{\"kind\":\"k\",\"grade\":\"g\",\"runtime\":"
+		"\"thread\",\"tasks\":[{\"local\":\"l\",\"remote\":\"r\","
 		"\"name\":\"n\",\"fd\":5}],\"stack\":[{\"function\":"
-		"\"f\"}],\"socket\":null}]}";
+		"\"f\"}],\"socket\":null,\"sockets\":[{\"local\":\"x\"}]},"
+		"{\"tasks\":[],\"socket\":{\"local\":\"l\"},\"sockets\":[{"
+		"\"local\":\"l\",\"fd\":1},{\"local\":\"m\",\"fd\":2,"
+		"\"held_by\":{\"wait_kind\":\"epoll\",\"fd\":9}}]}]}";
 	AUTO_ARENA struct arena *arena = arena_create();
 	struct seen seen = { 0 };
 
@@ -375,13 +409,18 @@ static void test_reports_are_read(void **state)
 	assert_int_equal(seen.conns[0].verdict, SAYS_SILENT);
 	assert_string_equal(seen.conns[0].why, "why");
 	assert_int_equal(seen.conns[0].answered_ms, 5);
-	assert_int_equal(seen.n_findings, 1);
+	assert_int_equal(seen.n_findings, 2);
 	assert_string_equal(seen.findings[0].tasks[0].remote, "r");
 	assert_string_equal(seen.findings[0].tasks[0].runtime, "thread");
 	assert_string_equal(seen.findings[0].tasks[0].name, "n");
 	assert_int_equal(seen.findings[0].tasks[0].fd, 5);
-	assert_int_equal(seen.findings[0].tasks[1].fd, -1);
+	assert_int_equal(seen.findings[0].n, 1);
 	assert_string_equal(seen.findings[0].functions, "\nf\n");
+	// nobody waits: its connections
+	assert_int_equal(seen.findings[1].n, 2);
+	assert_string_equal(seen.findings[1].tasks[1].local, "m");
+	assert_int_equal(seen.findings[1].tasks[1].fd, 2);
+	assert_string_equal(seen.findings[1].tasks[1].held_by, "epoll");
 	assert_error(seen_parse("{}", 2, arena, &seen), ERROR_CORRUPT,
 		     "report is not understood");
 	assert_error(seen_parse("{\"sockets\":[{\"verdict\":\"x\"}]}", 29,
@@ -402,6 +441,8 @@ int main(void)
 			test_findings_are_compared_with_what_is_expected),
 		cmocka_unit_test(
 			test_who_waits_is_compared_with_the_victims_truth),
+		cmocka_unit_test(
+			test_a_loop_must_be_named_with_its_dead_connection),
 		cmocka_unit_test(
 			test_any_finding_where_all_is_well_is_a_false_alarm),
 		cmocka_unit_test(

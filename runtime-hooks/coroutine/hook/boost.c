@@ -24,6 +24,8 @@
  * continuation_fcontext.hpp, fiber_entry and context_entry).
  */
 
+#include <dlfcn.h>
+#include <link.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -32,6 +34,7 @@
 
 #include "runtime-hooks/coroutine/hook/hook_priv.h"
 #include "runtime-hooks/coroutine/hook/real.h"
+#include "runtime-hooks/coroutine/hook/stacks.h"
 
 #ifdef __x86_64__
 
@@ -108,7 +111,7 @@ static inline void *real_of(enum real_index index, const void *caller)
  * it was built with -fcf-protection, and for ontop mov %rdx,%r8, do not count;
  * then lea -0x38(%rsp),%rsp.
  */
-static bool is_known(const unsigned char *code)
+static bool saves_as_known(const unsigned char *code)
 {
 	static const unsigned char endbr[] = { 0xf3, 0x0f, 0x1e, 0xfa };
 	static const unsigned char mov[] = { 0x49, 0x89, 0xd0 };
@@ -119,6 +122,20 @@ static bool is_known(const unsigned char *code)
 	if (!memcmp(code, mov, sizeof(mov)))
 		code += sizeof(mov);
 	return !memcmp(code, lea, sizeof(lea));
+}
+
+/* Looked at once; the one that was known last is the only one, as a rule. */
+static inline bool is_known(void *real)
+{
+	static void *known;
+
+	if (__builtin_expect(__atomic_load_n(&known, __ATOMIC_RELAXED) == real,
+			     1))
+		return true;
+	if (!saves_as_known(real))
+		return false;
+	__atomic_store_n(&known, real, __ATOMIC_RELAXED);
+	return true;
 }
 
 /* Who ends jumps with the record above its own stack. */
@@ -197,8 +214,53 @@ HIDDEN void *hook_boost_ontop(uintptr_t to, uintptr_t data,
 		".cfi_endproc\n"                                               \
 		".size " #name ", . - " #name "\n")
 
+/*
+ * A coroutine that was thrown away without an end leaves its stack to the next.
+ * The latest on each stack, as far as there is place: when it is still listed
+ * when another one is made there, it is gone. 16 bytes each, of which only
+ * those in use take memory.
+ */
+#define LATEST_BITS 16
+static struct {
+	uintptr_t hi;
+	uint64_t id;
+} latest[1 << LATEST_BITS];
+
+static void follow(uintptr_t hi, uint64_t id)
+{
+	uint64_t at = (hi * 0x9e3779b97f4a7c15) >> (64 - LATEST_BITS);
+	uintptr_t had = __atomic_load_n(&latest[at].hi, __ATOMIC_RELAXED);
+	uint64_t before = __atomic_load_n(&latest[at].id, __ATOMIC_RELAXED);
+	const struct stranded_task *old = had == hi ? hook_line(before) : NULL;
+
+	/* the two words may be of two writers: the line knows its stack */
+	if (old && old->stack_hi == hi)
+		hook_end(before);
+	__atomic_store_n(&latest[at].hi, hi, __ATOMIC_RELAXED);
+	__atomic_store_n(&latest[at].id, id, __ATOMIC_RELAXED);
+	/* one that is mapped ends with its mapping, too */
+	struct stack_range *range = stacks_find(hi - 1);
+	if (range)
+		range->owner = id;
+}
+
 STUB(jump_fcontext, hook_boost_jump);
 STUB(ontop_fcontext, hook_boost_ontop);
+
+/*
+ * Boost.Fiber makes one for itself in each thread, its scheduler's
+ * (boost::fibers::make_dispatcher_context); those of the program are made by
+ * templates, in the program's own code. The look-up takes no lock and came
+ * with glibc 2.35.
+ */
+#pragma weak _dl_find_object
+static bool is_schedulers(void *caller)
+{
+	struct dl_find_object found;
+
+	return _dl_find_object && !_dl_find_object(caller, &found) &&
+	       strstr(found.dlfo_link_map->l_name, "/libboost_fiber.so");
+}
 
 EXPORT uintptr_t make_fcontext(void *sp, size_t size,
 			       void (*fn)(struct transfer))
@@ -212,11 +274,14 @@ EXPORT uintptr_t make_fcontext(void *sp, size_t size,
 	uintptr_t hi = (uintptr_t)sp, lo = hi - size;
 	if (!hook_active || context < lo + sizeof(struct mark) || context >= hi)
 		return context;
-	set_mark(context, hook_create(&(struct hook_new){
-				  .pc = (uintptr_t)caller,
-				  .start = (uintptr_t)fn,
-				  .stack_hi = hi,
-			  }));
+	uint64_t id = hook_create(&(struct hook_new){
+		.pc = (uintptr_t)caller,
+		.start = (uintptr_t)fn,
+		.stack_hi = hi,
+		.flags = is_schedulers(caller) ? HOOK_FLAG_SYSTEM : 0,
+	});
+	set_mark(context, id);
+	follow(hi, id);
 	return context;
 }
 

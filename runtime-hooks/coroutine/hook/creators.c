@@ -6,19 +6,21 @@
  * pth_mctx.c), PCL 1.12 (pcl.c).
  */
 
+#include <link.h>
+
 #include "runtime-hooks/coroutine/hook/hook_priv.h"
 
 #define EXPORT __attribute__((visibility("default")))
 
 typedef void *(*spawn_fn)(void *attr, void *(*func)(void *), void *arg);
-typedef int (*init_fn)(void);
 typedef void *(*create_fn)(void (*func)(void *), void *data, void *stack,
 			   int size);
 
 void *pth_spawn(void *attr, void *(*func)(void *), void *arg);
-int pth_init(void);
 void pth_exit(void *value) __attribute__((noreturn));
 void *co_create(void (*func)(void *), void *data, void *stack, int size);
+void co_exit(void);
+void co_exit_to(void *to);
 
 /* The functions stand in for another library's, and are called by who has it:
  * there always is a next one. */
@@ -31,30 +33,61 @@ void *co_create(void (*func)(void *), void *data, void *stack, int size);
 		(type) next_;                                                  \
 	})
 
-static void set_site(uint64_t pc, uint64_t start)
+/* Where a library's code is. */
+struct library {
+	uint64_t in, lo, hi; /* @in is an address of it */
+};
+
+static struct library pth, pcl;
+
+static int find_range(struct dl_phdr_info *info, size_t size, void *arg)
 {
+	struct library *l = arg;
+
+	(void)size;
+	for (int i = 0; i < info->dlpi_phnum; i++) {
+		const ElfW(Phdr) *ph = &info->dlpi_phdr[i];
+		uint64_t lo = info->dlpi_addr + ph->p_vaddr;
+
+		if (ph->p_type == PT_LOAD && l->in - lo < ph->p_memsz) {
+			l->lo = lo;
+			l->hi = lo + ph->p_memsz;
+			return 1;
+		}
+	}
+	return 0;
+}
+
+/* What a library creates for itself (a scheduler, who cleans up) is no task of
+ * the program's. */
+static void begin(uint64_t pc, uint64_t start, uint64_t real, struct library *l)
+{
+	if (!l->hi) {
+		struct library found = { .in = real };
+
+		dl_iterate_phdr(find_range, &found);
+		l->lo = found.lo;
+		l->hi = found.hi;
+	}
+	hook_self.system = pc >= l->lo && pc < l->hi;
 	hook_self.site_pc = pc;
 	hook_self.site_start = start;
+}
+
+static void end(void)
+{
+	hook_self.system = false;
+	hook_self.site_pc = hook_self.site_start = 0;
 }
 
 EXPORT void *pth_spawn(void *attr, void *(*func)(void *), void *arg)
 {
 	spawn_fn real = NEXT(spawn_fn, "pth_spawn");
 
-	set_site((uint64_t)__builtin_return_address(0), (uint64_t)func);
+	begin((uint64_t)__builtin_return_address(0), (uint64_t)func,
+	      (uint64_t)real, &pth);
 	void *ret = real(attr, func, arg);
-	set_site(0, 0);
-	return ret;
-}
-
-/* It spawns its scheduler. */
-EXPORT int pth_init(void)
-{
-	init_fn real = NEXT(init_fn, "pth_init");
-
-	hook_self.system = true;
-	int ret = real();
-	hook_self.system = false;
+	end();
 	return ret;
 }
 
@@ -73,10 +106,33 @@ EXPORT void *co_create(void (*func)(void *), void *data, void *stack, int size)
 {
 	create_fn real = NEXT(create_fn, "co_create");
 
-	set_site((uint64_t)__builtin_return_address(0), (uint64_t)func);
+	begin((uint64_t)__builtin_return_address(0), (uint64_t)func,
+	      (uint64_t)real, &pcl);
 	void *ret = real(func, data, stack, size);
-	set_site(0, 0);
+	end();
 	return ret;
+}
+
+/*
+ * PCL frees an ended coroutine on the stack of one of its own, which it makes
+ * for that. co_exit() is also what follows a coroutine's function.
+ */
+EXPORT void co_exit(void)
+{
+	typedef void (*exit_fn)(void);
+	exit_fn real = NEXT(exit_fn, "co_exit");
+
+	hook_end(hook_self.id);
+	real();
+}
+
+EXPORT void co_exit_to(void *to)
+{
+	typedef void (*exit_fn)(void *to);
+	exit_fn real = NEXT(exit_fn, "co_exit_to");
+
+	hook_end(hook_self.id);
+	real(to);
 }
 
 /*

@@ -114,6 +114,12 @@ IO_CALL(int, accept4, STRANDED_ACCEPT,
 IO_CALL(int, connect, STRANDED_CONNECT,
 	(int fd, __CONST_SOCKADDR_ARG addr, socklen_t len), (fd, addr, len))
 
+EXPORT int close(int fd)
+{
+	io_closes(fd, IO_FRAME());
+	return REAL(close)(fd);
+}
+
 /*
  * A look without waiting that found nothing, at one file: whoever looks so
  * parks next. One that waits holds up the thread itself, and /proc/TID/syscall
@@ -176,12 +182,19 @@ EXPORT int __ppoll_chk(struct pollfd *fds, nfds_t n,
 	return result;
 }
 
+/* Of a coroutine that looks at an epoll of its own; on a stack of which nothing
+ * is known it is the library's loop. */
+static inline void looked_at_all(int epoll, bool found_or_waits)
+{
+	if (!found_or_waits)
+		hook_last_io(STRANDED_POLL, epoll);
+}
+
 EXPORT int epoll_wait(int fd, struct epoll_event *events, int n, int timeout)
 {
 	int result = REAL(epoll_wait)(fd, events, n, timeout);
 
-	if (!result && !timeout)
-		looked(fd, IO_FRAME());
+	looked_at_all(fd, result || timeout);
 	return result;
 }
 
@@ -190,8 +203,7 @@ EXPORT int epoll_pwait(int fd, struct epoll_event *events, int n, int timeout,
 {
 	int result = REAL(epoll_pwait)(fd, events, n, timeout, mask);
 
-	if (!result && !timeout)
-		looked(fd, IO_FRAME());
+	looked_at_all(fd, result || timeout);
 	return result;
 }
 
@@ -200,8 +212,7 @@ EXPORT int epoll_pwait2(int fd, struct epoll_event *events, int n,
 {
 	int result = REAL(epoll_pwait2)(fd, events, n, timeout, mask);
 
-	if (!result && !waits(timeout))
-		looked(fd, IO_FRAME());
+	looked_at_all(fd, result || waits(timeout));
 	return result;
 }
 

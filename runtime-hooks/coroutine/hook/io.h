@@ -11,6 +11,7 @@
 #include <stdbool.h>
 
 #include "runtime-hooks/coroutine/hook/hook_priv.h"
+#include "runtime-hooks/coroutine/hook/stacks.h"
 
 /** The frame of the call that the program made: its rbp, pc and so its sp. */
 struct io_frame {
@@ -26,6 +27,8 @@ void seen_would_block(enum stranded_op op, int fd, const struct io_frame *from)
 	__attribute__((visibility("hidden")));
 void seen_took(const struct io_frame *from)
 	__attribute__((visibility("hidden")));
+void seen_closes(int fd, const struct io_frame *from)
+	__attribute__((visibility("hidden")));
 
 /** @fd has answered @op that it would block. */
 static inline void io_would_block(enum stranded_op op, int fd,
@@ -33,7 +36,7 @@ static inline void io_would_block(enum stranded_op op, int fd,
 {
 	if (hook_self.task)
 		hook_last_io(op, fd);
-	else
+	else if (stacks_any())
 		seen_would_block(op, fd, from);
 }
 
@@ -42,8 +45,19 @@ static inline void io_took(const struct io_frame *from)
 {
 	if (hook_self.task)
 		hook_last_io(STRANDED_OTHER, -1);
-	else
+	else if (stacks_any())
 		seen_took(from);
+}
+
+/** Who closes a file does not wait for it, and its number becomes another's. */
+static inline void io_closes(int fd, const struct io_frame *from)
+{
+	if (hook_self.task) {
+		if (hook_self.task->fd == fd)
+			hook_last_io(STRANDED_OTHER, -1);
+	} else if (stacks_any()) {
+		seen_closes(fd, from);
+	}
 }
 
 #endif

@@ -31,6 +31,7 @@
 	X(accept)                                                              \
 	X(accept4)                                                             \
 	X(connect)                                                             \
+	X(close)                                                               \
 	X(poll)                                                                \
 	X(ppoll)                                                               \
 	X(select)                                                              \

@@ -44,7 +44,7 @@ static bool is_threads_own(const struct stack_range *r)
 static void write_line(struct stranded_task *task, enum stranded_op op, int fd,
 		       const struct io_frame *from)
 {
-	stranded_write_begin(task);
+	uint32_t seq = stranded_write_begin(task);
 	task->op = (uint8_t)op;
 	task->fd = fd;
 	task->sp = from ? (uint64_t)from->stack : 0;
@@ -53,7 +53,7 @@ static void write_line(struct stranded_task *task, enum stranded_op op, int fd,
 	task->since = tsc_now();
 	task->flags = from ? HOOK_FLAG_PC_RETURN : 0;
 	task->state = HOOK_SEEN;
-	stranded_write_end(task);
+	stranded_write_end(task, seq);
 }
 
 static uint64_t create(const struct stack_range *r)
@@ -73,8 +73,10 @@ void seen_would_block(enum stranded_op op, int fd, const struct io_frame *from)
 		r->owner = create(r);
 		task = hook_line(r->owner);
 	}
-	if (task)
-		write_line(task, op, fd, from);
+	/* a coroutine whose switches are known, which no switch led to */
+	if (!task || (task->state != HOOK_SEEN && task->state != HOOK_CREATED))
+		return;
+	write_line(task, op, fd, from);
 }
 
 void seen_took(const struct io_frame *from)
@@ -82,7 +84,16 @@ void seen_took(const struct io_frame *from)
 	const struct stack_range *r = stacks_find((uintptr_t)from);
 	struct stranded_task *task = r ? hook_line(r->owner) : NULL;
 
-	if (task && task->fd >= 0)
+	if (task && task->state == HOOK_SEEN && task->fd >= 0)
+		write_line(task, STRANDED_OTHER, -1, NULL);
+}
+
+void seen_closes(int fd, const struct io_frame *from)
+{
+	const struct stack_range *r = stacks_find((uintptr_t)from);
+	struct stranded_task *task = r ? hook_line(r->owner) : NULL;
+
+	if (task && task->state == HOOK_SEEN && task->fd == fd)
 		write_line(task, STRANDED_OTHER, -1, NULL);
 }
 

@@ -24,7 +24,7 @@ static uint32_t next_free[STACKS_MAX]; /* number + 1 */
 static uint64_t free_head;
 static uint32_t used; /* never given out so far: from here on */
 static uint64_t index_[INDEX_SIZE];
-static uint32_t maps; /* 0: nothing to look for, at no cost */
+uint32_t stacks_count;
 
 #define LOAD(x) __atomic_load_n(&(x), __ATOMIC_ACQUIRE)
 #define CAS(x, old, new)                                                       \
@@ -113,7 +113,7 @@ static void forget(uint32_t number)
 		take_out((uint32_t)p, number);
 	__atomic_store_n(&r->hi, 0, __ATOMIC_RELAXED);
 	give_back(number);
-	__atomic_sub_fetch(&maps, 1, __ATOMIC_RELAXED);
+	__atomic_sub_fetch(&stacks_count, 1, __ATOMIC_RELAXED);
 }
 
 void stacks_add(uintptr_t lo, size_t size)
@@ -128,7 +128,7 @@ void stacks_add(uintptr_t lo, size_t size)
 	__atomic_store_n(&r->lo, lo, __ATOMIC_RELAXED);
 	__atomic_store_n(&r->hi, lo + size, __ATOMIC_RELAXED);
 	__atomic_store_n(&r->owner, 0, __ATOMIC_RELAXED);
-	__atomic_add_fetch(&maps, 1, __ATOMIC_RELAXED);
+	__atomic_add_fetch(&stacks_count, 1, __ATOMIC_RELAXED);
 	uintptr_t last = (lo + size - 1) >> PIECE_SHIFT;
 	for (uintptr_t p = lo >> PIECE_SHIFT; p <= last; p++) {
 		if (!put((uint32_t)p, number)) {
@@ -140,7 +140,7 @@ void stacks_add(uintptr_t lo, size_t size)
 
 void stacks_remove(uintptr_t lo, size_t size, void (*ended)(uint64_t owner))
 {
-	if (!LOAD(maps) || !size || lo >> 47 || (lo + size - 1) >> 47)
+	if (!stacks_any() || !size || lo >> 47 || (lo + size - 1) >> 47)
 		return;
 	uintptr_t first = lo >> PIECE_SHIFT;
 	uintptr_t last = (lo + size - 1) >> PIECE_SHIFT;
@@ -185,7 +185,7 @@ struct stack_range *stacks_find(uintptr_t sp)
 {
 	uint32_t piece = (uint32_t)(sp >> PIECE_SHIFT);
 
-	if (!LOAD(maps) || sp >> 47)
+	if (!stacks_any() || sp >> 47)
 		return NULL;
 	for (uint32_t i = 0; i < MAX_PROBES; i++) {
 		uint64_t e = LOAD(index_[(hash(piece) + i) % INDEX_SIZE]);

@@ -30,6 +30,15 @@ struct stack_range {
 
 #pragma GCC visibility push(hidden)
 
+/** How many mappings are remembered. */
+extern uint32_t stacks_count;
+/** Is there anything to look for? Most programs have nothing here. */
+static inline bool stacks_any(void)
+{
+	return __builtin_expect(
+		__atomic_load_n(&stacks_count, __ATOMIC_RELAXED) != 0, 0);
+}
+
 /** Remember [@lo, @lo + @size), unless it is too long or there is no place. */
 void stacks_add(uintptr_t lo, size_t size);
 /**

@@ -69,6 +69,8 @@ __asm__(".pushsection .note.stranded,\"a\",@note\n"
 __thread struct hook_self hook_self;
 bool hook_active;
 
+EXPORT uint64_t stranded_hook_clock;
+
 static uint64_t free_head; /* {changes, line + 1} */
 static uint32_t started;
 
@@ -229,18 +231,6 @@ static uint32_t number_of(const struct stranded_task *task)
 	return MAX_LINES;
 }
 
-struct stranded_task *hook_line(uint64_t id)
-{
-	uint32_t line = (uint32_t)id;
-
-	if (!id || line >= LOAD(root.n_lines))
-		return NULL;
-	struct stranded_task *task = line_at(line);
-	return task && task->incarnation == id >> 32 && task->state != HOOK_FREE
-		       ? task
-		       : NULL;
-}
-
 static uint32_t take_fresh(void)
 {
 	uint32_t line = LOAD(root.n_lines);
@@ -371,10 +361,10 @@ uint64_t hook_create(const struct hook_new *what)
 		return 0;
 	}
 	struct stranded_task *task = line_at(line);
-	stranded_write_begin(task);
+	uint32_t seq = stranded_write_begin(task);
 	task->incarnation++;
 	task->sp = task->pc = task->bp = 0;
-	task->since = tsc_now();
+	task->since = 0;
 	task->stack_hi = what->stack_hi;
 	task->op = STRANDED_OTHER;
 	task->fd = -1;
@@ -382,11 +372,12 @@ uint64_t hook_create(const struct hook_new *what)
 	if (hook_self.system)
 		task->flags |= HOOK_FLAG_SYSTEM;
 	task->site = site_of(what->pc, what->start);
-	task->parent = parent_of();
+	/* others may still look at it as a free line's */
+	__atomic_store_n(&task->parent, parent_of(), __ATOMIC_RELAXED);
 	if (what->name)
 		write_more(line, task, what->name);
 	task->state = HOOK_CREATED;
-	stranded_write_end(task);
+	stranded_write_end(task, seq);
 	count(task->site, true);
 	return (uint64_t)task->incarnation << 32 | line;
 }
@@ -402,16 +393,16 @@ void hook_end(uint64_t id)
 		hook_self.task = NULL;
 	}
 	uint32_t site = task->site;
-	stranded_write_begin(task);
+	uint32_t seq = stranded_write_begin(task);
 	task->state = HOOK_FREE;
-	stranded_write_end(task);
+	stranded_write_end(task, seq);
 	count(site, false);
 	give_back((uint32_t)id);
 }
 
 /* Switches. */
 
-static void __attribute__((noinline)) ask_tid(void)
+void hook_ask_tid(void)
 {
 	int saved = errno;
 
@@ -419,53 +410,18 @@ static void __attribute__((noinline)) ask_tid(void)
 	errno = saved;
 }
 
-void hook_run(uint64_t id)
-{
-	struct stranded_task *task = hook_line(id);
-
-	hook_self.task = task;
-	hook_self.id = task ? id : 0;
-	if (!task)
-		return;
-	if (__builtin_expect(!hook_self.tid, 0))
-		ask_tid();
-	stranded_write_begin(task);
-	task->state = HOOK_RUNNING;
-	task->bp = (uint64_t)hook_self.tid;
-	task->op = STRANDED_OTHER;
-	task->fd = -1;
-	task->flags &= (uint8_t) ~(HOOK_FLAG_FD_TOLD | HOOK_FLAG_PC_RETURN |
-				   HOOK_FLAG_MORE);
-	stranded_write_end(task);
-}
-
-void hook_park(uint64_t sp, uint64_t pc, uint64_t bp)
-{
-	struct stranded_task *task = hook_self.task;
-
-	if (!task)
-		return;
-	stranded_write_begin(task);
-	task->sp = sp;
-	task->pc = pc;
-	task->bp = bp;
-	task->since = tsc_now();
-	task->flags |= HOOK_FLAG_PC_RETURN;
-	task->state = HOOK_PARKED;
-	stranded_write_end(task);
-}
-
 static void note(struct stranded_task *task, enum stranded_op op, int fd,
 		 bool told)
 {
-	stranded_write_begin(task);
+	uint32_t seq = stranded_write_begin(task);
 	task->op = (uint8_t)op;
 	task->fd = fd;
+	task->since = op == STRANDED_OTHER ? 0 : tsc_now();
 	if (told)
 		task->flags |= HOOK_FLAG_FD_TOLD;
 	else
 		task->flags &= (uint8_t)~HOOK_FLAG_FD_TOLD;
-	stranded_write_end(task);
+	stranded_write_end(task, seq);
 }
 
 bool hook_tell(enum stranded_op op, int fd)
@@ -526,8 +482,8 @@ void *hook_next(const char *name)
 
 /* What stranded/hook.h calls. */
 
-EXPORT struct stranded_task *
-stranded_hook_create(const char *name, void (*begin)(void), const void *hi)
+EXPORT struct stranded_task *stranded_hook_create(const char *name,
+						  void (*begin)(void), void *hi)
 {
 	return hook_line(hook_create(&(struct hook_new){
 		.pc = (uint64_t)__builtin_return_address(0),
@@ -563,11 +519,11 @@ EXPORT void stranded_hook_more(struct stranded_task *task, int64_t deadline_ns,
 
 	if (!more)
 		return;
-	stranded_write_begin(task);
+	uint32_t seq = stranded_write_begin(task);
 	if (more->incarnation != task->incarnation)
 		*more = (struct hook_more){ .incarnation = task->incarnation };
 	more->deadline_ns = deadline_ns;
 	more->object = (uint64_t)object;
 	task->flags |= HOOK_FLAG_MORE;
-	stranded_write_end(task);
+	stranded_write_end(task, seq);
 }

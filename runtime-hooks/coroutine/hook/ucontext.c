@@ -5,15 +5,15 @@
  * Pth and PCL, which switch through these (glibc 2.36,
  * sysdeps/unix/sysv/linux/x86_64/{makecontext,swapcontext,setcontext}.S).
  *
- * swapcontext and setcontext are stubs without a frame of their own: they note
- * where the caller stands and jump on, so that what glibc saves is the caller's
- * context. getcontext(3) is left alone: a frame between it and its caller is
- * gone when the context is resumed.
+ * swapcontext, setcontext and getcontext are stubs without a frame of their own:
+ * they note where the caller stands and jump on, so that what glibc saves is the
+ * caller's context. (A frame between getcontext and its caller would be gone
+ * when the context is resumed.)
  *
  * Whose a context is stands in the context: in the reserved words behind the
  * SSE registers, which glibc never touches, with a check over the owner, the
- * address and the stack pointer that is saved there. A context that getcontext
- * has filled since does not pass, and is nobody's.
+ * address and the stack pointer that is saved there. One that was copied to
+ * another address does not pass; it is whose mark stands above its stack.
  */
 
 #include <dlfcn.h>
@@ -33,6 +33,7 @@
 /* From the stack's end, for the mark; what is shorter is left alone. */
 #define MARK_BYTES 16
 #define MIN_STACK 1024
+#define MAX_STACK (64 * 1024 * 1024)
 
 struct mark {
 	uint64_t owner; /* 0: a thread's own stack */
@@ -48,14 +49,15 @@ _Static_assert(MARK_AT % 8 == 0, "the mark is aligned");
 
 void *hook_uc_swap(ucontext_t *from, const ucontext_t *to, uint64_t sp,
 		   uint64_t pc, uint64_t bp);
-void *hook_uc_set(const ucontext_t *to);
+void *hook_uc_set(const ucontext_t *to, uint64_t sp);
+void *hook_uc_get(ucontext_t *to, uint64_t sp, uint64_t pc, uint64_t bp);
 void hook_uc_returned(const ucontext_t *next);
 void hook_uc_end(void);
 
 /* What follows a coroutine's function in glibc; the same for all. */
 HIDDEN uint64_t hook_uc_start_context;
 
-static void *real_swap, *real_set;
+static void *real_swap, *real_set, *real_get;
 static void (*real_make)(ucontext_t *, void (*)(void), int, ...);
 
 static void *look_up(void **place, const char *name)
@@ -73,6 +75,7 @@ static void __attribute__((constructor)) look_up_all(void)
 {
 	look_up(&real_swap, "swapcontext");
 	look_up(&real_set, "setcontext");
+	look_up(&real_get, "getcontext");
 	look_up((void **)&real_make, "makecontext");
 }
 
@@ -89,15 +92,41 @@ static void set_owner(ucontext_t *uc, uint64_t owner, uint64_t sp)
 	memcpy((char *)uc + MARK_AT, &m, sizeof(m));
 }
 
+/* Where the mark above a stack is, of which makecontext() has taken it. */
+static uint64_t mark_above(const stack_t *stack)
+{
+	uint64_t hi = (uint64_t)stack->ss_sp + stack->ss_size;
+
+	/* 16 bytes at a multiple of 16 */
+	return hi - MARK_BYTES - hi % MARK_BYTES;
+}
+
+static __attribute__((noinline, cold)) uint64_t
+owner_by_stack(const ucontext_t *uc)
+{
+	uint64_t used = (uint64_t)uc->uc_mcontext.gregs[REG_RSP] -
+			(uint64_t)uc->uc_stack.ss_sp;
+
+	/* getcontext() does not fill this in: it counts when it is the stack
+	 * that is about to be run on */
+	if (uc->uc_stack.ss_size < MIN_STACK ||
+	    uc->uc_stack.ss_size > MAX_STACK ||
+	    used >= uc->uc_stack.ss_size - 2 * MARK_BYTES)
+		return 0;
+	return hook_marked_stack(mark_above(&uc->uc_stack));
+}
+
 static uint64_t owner_of(const ucontext_t *uc)
 {
 	struct mark m;
 
 	memcpy(&m, (const char *)uc + MARK_AT, sizeof(m));
-	return m.check == check_of(uc, m.owner,
-				   (uint64_t)uc->uc_mcontext.gregs[REG_RSP])
+	return __builtin_expect(m.check == check_of(uc, m.owner,
+						    (uint64_t)uc->uc_mcontext
+							    .gregs[REG_RSP]),
+				1)
 		       ? m.owner
-		       : 0;
+		       : owner_by_stack(uc);
 }
 
 HIDDEN void *hook_uc_swap(ucontext_t *from, const ucontext_t *to, uint64_t sp,
@@ -113,17 +142,51 @@ HIDDEN void *hook_uc_swap(ucontext_t *from, const ucontext_t *to, uint64_t sp,
 	return look_up(&real_swap, "swapcontext");
 }
 
-/* Who switches away without a place to come back to is over. */
-HIDDEN void *hook_uc_set(const ucontext_t *to)
+/* A jump within one's own stack, back to where getcontext(3) was called. */
+static bool is_own(const ucontext_t *uc)
 {
-	if (hook_active) {
+	const struct stranded_task *task = hook_self.task;
+	uint64_t sp = (uint64_t)uc->uc_mcontext.gregs[REG_RSP];
+
+	return task && sp >= (uint64_t)__builtin_frame_address(0) &&
+	       sp < task->stack_hi;
+}
+
+/*
+ * Who switches away by this comes back where it has called getcontext(), as
+ * long as the function that did so has not returned. Without one it is over.
+ */
+static void leave(uint64_t sp)
+{
+	const struct hook_saved *saved = &hook_self.saved;
+
+	if (saved->id && saved->id == hook_self.id && sp <= saved->sp)
+		hook_park(saved->sp, saved->pc, saved->bp);
+	else
+		hook_end(hook_self.id);
+}
+
+HIDDEN void *hook_uc_set(const ucontext_t *to, uint64_t sp)
+{
+	if (hook_active && !is_own(to)) {
 		uint64_t next = owner_of(to);
 
 		if (next != hook_self.id)
-			hook_end(hook_self.id);
+			leave(sp);
 		hook_run(next);
 	}
 	return look_up(&real_set, "setcontext");
+}
+
+HIDDEN void *hook_uc_get(ucontext_t *to, uint64_t sp, uint64_t pc, uint64_t bp)
+{
+	if (hook_active) {
+		set_owner(to, hook_self.id, sp);
+		hook_self.saved = (struct hook_saved){
+			hook_self.id, (uint64_t)to, sp, pc, bp,
+		};
+	}
+	return look_up(&real_get, "getcontext");
 }
 
 /* The coroutine's function has returned; uc_link is next. */
@@ -168,12 +231,28 @@ __asm__(".text\n"
 	"	.cfi_startproc\n"
 	"	pushq %rdi\n"
 	"	.cfi_adjust_cfa_offset 8\n"
+	"	leaq 16(%rsp), %rsi\n"
 	"	call hook_uc_set\n"
 	"	popq %rdi\n"
 	"	.cfi_adjust_cfa_offset -8\n"
 	"	jmp *%rax\n"
 	"	.cfi_endproc\n"
 	".size setcontext, . - setcontext\n"
+	".globl getcontext\n"
+	".type getcontext, @function\n"
+	"getcontext:\n"
+	"	.cfi_startproc\n"
+	"	pushq %rdi\n"
+	"	.cfi_adjust_cfa_offset 8\n"
+	"	leaq 16(%rsp), %rsi\n"
+	"	movq 8(%rsp), %rdx\n"
+	"	movq %rbp, %rcx\n"
+	"	call hook_uc_get\n"
+	"	popq %rdi\n"
+	"	.cfi_adjust_cfa_offset -8\n"
+	"	jmp *%rax\n"
+	"	.cfi_endproc\n"
+	".size getcontext, . - getcontext\n"
 	".hidden hook_uc_end\n"
 	".type hook_uc_end, @function\n"
 	"	.cfi_startproc\n"
@@ -247,12 +326,12 @@ EXPORT void makecontext(ucontext_t *ucp, void (*func)(void), int argc, ...)
 		a[i] = i < argc ? va_arg(args, long) : 0;
 	va_end(args);
 	look_up((void **)&real_make, "makecontext");
-	if (marked) {
-		/* 16 bytes at a multiple of 16 */
-		uint64_t hi = (uint64_t)ucp->uc_stack.ss_sp + size;
-
-		ucp->uc_stack.ss_size -= MARK_BYTES + hi % MARK_BYTES;
-	}
+	if (marked)
+		ucp->uc_stack.ss_size = mark_above(&ucp->uc_stack) -
+					(uint64_t)ucp->uc_stack.ss_sp;
+	/* what getcontext() has saved there is to begin elsewhere */
+	if (hook_self.saved.context == (uint64_t)ucp)
+		hook_self.saved.id = 0;
 	/* makecontext() takes as many as it is told, and no call knows. */
 	real_make(ucp, func, argc, a[0], a[1], a[2], a[3], a[4], a[5], a[6],
 		  a[7], a[8], a[9], a[10], a[11], a[12], a[13], a[14], a[15],

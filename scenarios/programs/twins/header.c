@@ -15,7 +15,7 @@ static TWIN_NAMED ssize_t co_recv(const struct twin_conn *c, char *buf,
 	ssize_t n;
 
 	while ((n = recv(c->fd, buf, size, 0)) < 0 && errno == EAGAIN)
-		tinyco_yield();
+		tinyco_wait(c->fd);
 	return n;
 }
 
@@ -44,7 +44,8 @@ int main(int argc, char **argv)
 	twin_nonblocking();
 	twin_say_truth("wait_reply", "read", true);
 	for (size_t i = 0; i < twin_n; i++) {
-		v[i] = tinyco_create(reader, &twin_conns[i]);
+		v[i] = tinyco_create(twin_conns[i].task, reader,
+				     &twin_conns[i]);
 		if (!v[i])
 			err(1, "tinyco_create");
 		tinyco_resume(v[i]);

@@ -7,12 +7,16 @@
  * switch in assembly that becomes part of the program, so that nothing can be
  * preloaded in front of it. x86-64, System V ABI, section 3.2.1: rbx, rbp and
  * r12 to r15 belong to the caller.
+ *
+ * The lines with stranded_ in them are the whole adapter to the hook.
  */
 
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <sys/mman.h>
+
+#include <stranded/hook.h>
 
 #define TINYCO_STACK (64 << 10)
 
@@ -23,6 +27,7 @@ struct tinyco {
 	void *arg;
 	char *stack;
 	bool ended;
+	struct stranded_task *task; /* how stranded knows it */
 };
 
 static struct tinyco tinyco_main, *tinyco_running = &tinyco_main;
@@ -44,6 +49,7 @@ static void tinyco_switch(struct tinyco *to)
 	struct tinyco *from = tinyco_running;
 
 	tinyco_running = to;
+	stranded_task_switch(to->task);
 	tinyco_swap(&from->sp, to->sp);
 }
 
@@ -54,22 +60,31 @@ static inline void tinyco_resume(struct tinyco *co)
 	tinyco_switch(co);
 }
 
-static inline void tinyco_yield(void)
+/* Let others run until @fd is readable. */
+static inline void tinyco_wait(int fd)
 {
-	tinyco_switch(tinyco_running->caller);
+	struct tinyco *co = tinyco_running;
+
+	stranded_park(co->task, STRANDED_READ, fd);
+	tinyco_switch(co->caller);
+	stranded_unpark(co->task);
 }
 
 static void tinyco_entry(void)
 {
 	struct tinyco *co = tinyco_running;
 
+	stranded_unpark(co->task);
 	co->start(co->arg);
+	stranded_task_end(co->task);
 	co->ended = true;
-	tinyco_yield();
+	co->task = NULL;
+	tinyco_switch(co->caller);
 	abort();
 }
 
-static inline struct tinyco *tinyco_create(void (*start)(void *), void *arg)
+static inline struct tinyco *tinyco_create(const char *name,
+					   void (*start)(void *), void *arg)
 {
 	struct tinyco *co = calloc(1, sizeof(*co));
 	char *stack = mmap(NULL, TINYCO_STACK, PROT_READ | PROT_WRITE,
@@ -81,7 +96,11 @@ static inline struct tinyco *tinyco_create(void (*start)(void *), void *arg)
 	uintptr_t *top = (uintptr_t *)(stack + TINYCO_STACK);
 	top[-2] = (uintptr_t)tinyco_entry;
 	*co = (struct tinyco){
-		.sp = top - 8, .start = start, .arg = arg, .stack = stack
+		.sp = top - 8,
+		.start = start,
+		.arg = arg,
+		.stack = stack,
+		.task = stranded_task_create(name, (void (*)(void))start, top),
 	};
 	return co;
 }

@@ -76,9 +76,10 @@ struct stranded_task {
 #endif
 
 STRANDED_API struct stranded_task *
-stranded_hook_create(const char *name, void (*start)(void), const void *hi);
+stranded_hook_create(const char *name, void (*start)(void), void *hi);
 STRANDED_API void stranded_hook_end(struct stranded_task *task);
 STRANDED_API void stranded_hook_current(struct stranded_task *task);
+STRANDED_API extern uint64_t stranded_hook_clock;
 STRANDED_API void stranded_hook_more(struct stranded_task *task,
 				     int64_t deadline_ns, const void *object);
 
@@ -97,7 +98,7 @@ STRANDED_API void stranded_hook_more(struct stranded_task *task,
  * stranded_task_switch() told, is the parent.
  */
 static inline __attribute__((always_inline)) struct stranded_task *
-stranded_task_create(const char *name, void (*start)(void), const void *hi)
+stranded_task_create(const char *name, void (*start)(void), void *hi)
 {
 	return STRANDED_HAVE(stranded_hook_create)
 		       ? stranded_hook_create(name, start, hi)
@@ -137,29 +138,50 @@ static inline void stranded_park_more(struct stranded_task *task,
 #define STRANDED_FENCE() __asm__ volatile("" ::: "memory")
 
 /* Writers end on an even number; readers retry what is odd or has changed. */
-static inline void stranded_write_begin(struct stranded_task *task)
+static inline __attribute__((always_inline)) uint32_t
+stranded_write_begin(struct stranded_task *task)
 {
-	*(volatile uint32_t *)&task->seq = (task->seq + 1) | 1;
+	uint32_t seq = (task->seq + 1) | 1;
+
+	*(volatile uint32_t *)&task->seq = seq;
 	STRANDED_FENCE();
+	return seq;
 }
 
-static inline void stranded_write_end(struct stranded_task *task)
+static inline __attribute__((always_inline)) void
+stranded_write_end(struct stranded_task *task, uint32_t seq)
 {
 	STRANDED_FENCE();
-	*(volatile uint32_t *)&task->seq = (task->seq | 1) + 1;
+	*(volatile uint32_t *)&task->seq = seq + 1;
+}
+
+/**
+ * What time it is for the parks that follow. Call it where the scheduler comes
+ * back from its wait (epoll_wait and the like), once for all that it resumes
+ * then: reading the clock costs more than a park. Without it nothing tells how
+ * long a task had been parked when stranded first looked.
+ */
+static inline void stranded_tick(void)
+{
+#ifdef __x86_64__
+	if (STRANDED_HAVE(stranded_hook_current))
+		stranded_hook_clock = __builtin_ia32_rdtsc();
+#endif
 }
 
 /** It was switched in, the first time or after a park. */
 static inline __attribute__((always_inline)) void
 stranded_unpark(struct stranded_task *task)
 {
+	uint32_t seq;
+
 	if (!task)
 		return;
-	stranded_write_begin(task);
+	seq = stranded_write_begin(task);
 	task->state = STRANDED_STATE_RUNNING;
 	task->bp = 0;
 	task->flags &= (uint8_t) ~(STRANDED_FLAG_FD_TOLD | STRANDED_FLAG_MORE);
-	stranded_write_end(task);
+	stranded_write_end(task, seq);
 }
 
 /** The next thing is the switch to somebody else. @fd -1: not for a file. */
@@ -168,25 +190,24 @@ stranded_park(struct stranded_task *task, enum stranded_op op, int fd)
 {
 	if (!task)
 		return;
+	uint32_t seq = stranded_write_begin(task);
 #ifdef __x86_64__
 	uint64_t pc, sp, bp;
 
-	stranded_write_begin(task);
 	__asm__ volatile("leaq 0f(%%rip), %0\n0:\tmovq %%rsp, %1\n\t"
 			 "movq %%rbp, %2"
 			 : "=&r"(pc), "=&r"(sp), "=&r"(bp));
 	task->pc = pc;
 	task->sp = sp;
 	task->bp = bp;
-	task->since = __builtin_ia32_rdtsc();
-#else
-	stranded_write_begin(task);
+	if (STRANDED_HAVE(stranded_hook_current))
+		task->since = stranded_hook_clock;
 #endif
 	task->op = (uint8_t)op;
 	task->fd = fd;
 	task->flags |= STRANDED_FLAG_FD_TOLD;
 	task->state = STRANDED_STATE_PARKED;
-	stranded_write_end(task);
+	stranded_write_end(task, seq);
 }
 
 #ifdef __cplusplus
