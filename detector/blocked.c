@@ -13,6 +13,12 @@ enum task_motion task_motion(const struct task *task,
 	if (task->fd >= 0 && mark->fd >= 0 && mark->fd != task->fd)
 		return MOTION_MOVED;
 	/*
+	 * A count says it. When it parked may come out a little different the
+	 * second time: a coroutine's is computed from the processor's counter.
+	 */
+	if (task->runs && task->runs == mark->runs)
+		return MOTION_STILL;
+	/*
 	 * Go sets waitsince at a GC and clears it when the goroutine runs: an
 	 * unset one that is set later is no motion, all other changes are.
 	 */

@@ -14,7 +14,9 @@ struct walk {
 	enum task_runtime runtime;  /* of that set */
 	struct findings *findings;
 	struct groups *groups;
-	bool *waited; /* for each socket: a task is parked on it */
+	/* For each socket: 1 + enum task_runtime of who is parked on it, 0
+	 * nobody. */
+	uint8_t *waited;
 	/* For each socket: the event loop that watches it, or NULL. */
 	struct holder {
 		const struct task *task;
@@ -218,7 +220,13 @@ static struct error *judge_network(struct walk *w, const struct task *task,
 			w->unseen.fd_missing++;
 		return NULL;
 	}
-	w->waited[s - w->in->sockets->v] = true;
+	uint8_t *waited = &w->waited[s - w->in->sockets->v];
+	/* The thread polls for the coroutine that waits there. */
+	if (*waited == 1 + TASK_COROUTINE && w->runtime == TASK_THREAD &&
+	    task->wait == WAIT_POLL)
+		return NULL;
+	if (!*waited)
+		*waited = (uint8_t)(1 + w->runtime);
 	if (has_ended(s)) {
 		w->findings->moved++;
 		return NULL;
@@ -405,7 +413,7 @@ struct error *correlate(const struct correlate_input *in, struct findings **ret)
 {
 	AUTO_FINDINGS struct findings *findings = calloc(1, sizeof(*findings));
 	AUTO_GROUPS struct groups *groups = NULL;
-	AUTO_FREE bool *waited =
+	AUTO_FREE uint8_t *waited =
 		calloc(in->sockets ? in->sockets->n + 1 : 1, sizeof(*waited));
 
 	if (!findings || !waited || !(findings->arena = arena_create()))

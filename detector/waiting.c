@@ -133,6 +133,7 @@ struct deadline waiting_deadline(const struct task *task,
 				 int64_t now_mono_ns)
 {
 	const struct deadline *own = own_deadline(task, waiting->wait);
+	struct deadline ret = { 0 };
 	int64_t timeout;
 
 	/* A coroutine's own, which no system call bounds. */
@@ -141,16 +142,18 @@ struct deadline waiting_deadline(const struct task *task,
 	timeout = timeout_of(task, waiting);
 	if (timeout == -2)
 		return *own;
+	if (timeout < 0 && own->state == DEADLINE_UNKNOWN) {
+		ret.state = DEADLINE_NONE;
+		return ret;
+	}
 	if (timeout < 0)
-		return own->state == DEADLINE_UNKNOWN
-			       ? (struct deadline){ .state = DEADLINE_NONE }
-			       : *own;
+		return *own;
 	/* Far beyond an hour is none, and does not fit. */
 	if (timeout > INT64_C(1000) * 86400 * 365)
 		timeout = INT64_C(1000) * 86400 * 365;
-	return (struct deadline){ .state = DEADLINE_SET,
-				  .at_mono_ns =
-					  now_mono_ns + timeout * 1000000 };
+	ret.state = DEADLINE_SET;
+	ret.at_mono_ns = now_mono_ns + timeout * 1000000;
+	return ret;
 }
 
 bool waiting_repeats(const struct task *task, const struct waiting *waiting,

@@ -25,10 +25,11 @@ struct lines {
 	pid_t pid;
 	int fd;
 	bool failed;
+	uint64_t bytes; /* of sections that the child reads */
 };
 
-/* Is there DWARF, and no more than we want to hold? */
-static bool is_sensible(const struct elffile *file)
+/* How many bytes of DWARF there are. 0: none, or more than we want to hold. */
+static uint64_t count_dwarf(const struct elffile *file)
 {
 	uint64_t total = 0;
 	bool any = false;
@@ -46,15 +47,15 @@ static bool is_sensible(const struct elffile *file)
 		if (sh->sh_flags & SHF_COMPRESSED) {
 			if (pread(file->fd, &ch, sizeof(ch),
 				  (off_t)sh->sh_offset) != sizeof(ch))
-				return false;
+				return 0;
 			size = ch.ch_size;
 		}
 		if (size > LINES_MAX_BYTES)
-			return false;
+			return 0;
 		total += size;
 		any |= !strcmp(file->names + sh->sh_name, ".debug_info");
 	}
-	return any && total <= LINES_MAX_BYTES;
+	return any && total <= LINES_MAX_BYTES ? total : 0;
 }
 
 /* One frame as it is sent: this, then two strings with their NULs. */
@@ -193,15 +194,17 @@ _Noreturn static void serve(int sock, int file, int alt, pid_t parent)
 struct lines *lines_create(const struct elffile *file, int alt_fd)
 {
 	AUTO_FREE struct lines *lines = NULL;
+	uint64_t bytes = count_dwarf(file);
 	pid_t parent = getpid();
 	int pair[2];
 
-	if (!is_sensible(file))
+	if (!bytes)
 		return NULL;
 	lines = calloc(1, sizeof(*lines));
 	if (!lines || socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair))
 		return NULL;
 	lines->fd = pair[0];
+	lines->bytes = bytes;
 	lines->pid = fork();
 	if (!lines->pid)
 		serve(pair[1], file->fd, alt_fd, parent);
@@ -229,6 +232,11 @@ void lines_destroy(struct lines *lines)
 		return;
 	give_up(lines);
 	free(lines);
+}
+
+uint64_t lines_bytes(const struct lines *lines)
+{
+	return lines->failed ? 0 : lines->bytes;
 }
 
 bool lines_failed(const struct lines *lines)

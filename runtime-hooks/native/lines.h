@@ -41,6 +41,8 @@ void lines_destroy(struct lines *lines);
 /** As dwarf_lines_find(); 0 also when the child is lost. */
 size_t lines_find(struct lines *lines, uint64_t addr, struct arena *arena,
 		  struct names_frame *frames, size_t max);
+/** About how much memory the child takes. */
+uint64_t lines_bytes(const struct lines *lines);
 /** Was the child lost? */
 bool lines_failed(const struct lines *lines);
 

@@ -194,6 +194,12 @@ bool names_have_lines(const struct names *names)
 	return names->lines && !lines_failed(names->lines);
 }
 
+uint64_t names_bytes(const struct names *names)
+{
+	return names->symbols.bytes +
+	       (names->lines ? lines_bytes(names->lines) : 0);
+}
+
 void names_find(struct names *names, uint64_t addr, uint64_t start,
 		struct names_at *ret)
 {
@@ -272,6 +278,21 @@ static bool may_have_lines(struct native *native, const struct object *object)
 	return false;
 }
 
+static bool may_have_names(struct native *native, const struct object *object)
+{
+	uint64_t bytes = 0;
+
+	for (size_t i = 0; i < native->objects.n; i++)
+		if (native->objects.v[i].names)
+			bytes += names_bytes(native->objects.v[i].names);
+	if (bytes < NAMES_MAX_BYTES)
+		return true;
+	gaps_add(&native->gaps, GAP_LIMIT, 1,
+		 "names of functions in %s: all names take more than %llu MB",
+		 object->path, (unsigned long long)NAMES_MAX_BYTES >> 20);
+	return false;
+}
+
 struct names *native_names(struct native *native, struct object *object)
 {
 	AUTO_CLOSE int root = -1;
@@ -280,6 +301,8 @@ struct names *native_names(struct native *native, struct object *object)
 	if (object->names_tried)
 		return object->names;
 	object->names_tried = true;
+	if (!may_have_names(native, object))
+		return NULL;
 	fd = object->inode ? object_open(native->p, object)
 			   : open_vdso(native, object);
 	if (fd < 0) {

@@ -22,6 +22,8 @@ struct names;
 struct object_build_id;
 
 #define NAMES_MAX_INLINED 64
+/** Of all objects of one process; of a Chromium with symbols it is 1 GB. */
+#define NAMES_MAX_BYTES ((uint64_t)2 << 30)
 
 struct names_frame {
 	const char *function; /* demangled; NULL: not known */
@@ -57,6 +59,8 @@ void names_destroy(struct names *names);
 void names_find(struct names *names, uint64_t addr, uint64_t start,
 		struct names_at *ret);
 bool names_have_lines(const struct names *names);
+/** About how much memory they take. */
+uint64_t names_bytes(const struct names *names);
 /** Did reading the debug information fail, so that lines are missing? */
 bool names_lines_failed(const struct names *names);
 /** The address of a symbol. Returns: 0, -ENOENT. */

@@ -114,6 +114,21 @@ def test_fibers_are_parked_on_the_fd_that_answered_last(threads):
         assert fds(table.parked()) == []
 
 
+def test_fibers_that_come_and_go_on_several_threads_are_all_counted():
+    program = built("churn", ["tests/hook/churn.cc"], "-lboost_fiber",
+                    "-lboost_context")
+    with hooked(program, 20000, 3) as churn:
+        assert churn.line(timeout=120) == "22000"
+        table = hooktable.Table(churn.pid)
+        # with the schedulers of three threads, of which one still runs
+        assert (table.created, table.ended) == (22003, 22002)
+        assert table.dropped == 0
+        # lines are given out again
+        assert len(table.all) < 2000
+        assert [x.flags & hooktable.SYSTEM for x in table.lines] == \
+            [hooktable.SYSTEM]
+
+
 def test_contexts_end_when_they_end_and_not_before():
     program = built("contexts", ["tests/hook/contexts.cc"], "-lboost_context")
     with hooked(program, 10) as contexts:
@@ -132,11 +147,18 @@ def test_contexts_end_when_they_end_and_not_before():
         assert (table.created, table.ended, table.lines) == (40, 40, [])
 
 
-def test_a_plugin_with_boost_of_its_own_switches(tmp_path):
+@pytest.mark.parametrize("how, created", [
+    (["-lboost_context"], 1),
+    # what it saves is not known: nothing is listed, and all goes well
+    (["-DOTHER"], 0)])
+def test_a_plugin_with_boost_of_its_own_switches(how, created):
     program = built("plugin", ["tests/hook/plugin.c"], "-ldl")
     library = built("plugin.so", ["tests/hook/plugin.c"], "-DPLUGIN", "-fPIC",
-                    "-shared", "-lboost_context")
-    assert same(program, library).out == "9\n"
+                    "-shared", *how)
+    with hooked(program, library) as plugin:
+        assert plugin.line() == "9"
+        table = hooktable.Table(plugin.pid)
+        assert (table.created, len(table.parked())) == (created, created)
 
 
 def test_who_is_thrown_away_ends_with_its_stack():
@@ -234,3 +256,9 @@ def test_a_program_under_address_sanitizer_runs():
         assert contexts.truth()["parked"] == 20
         table = hooktable.Table(contexts.pid)
         assert (table.created, table.ended) == (40, 10)
+
+
+def test_a_program_under_thread_sanitizer_runs():
+    program = built("calls-tsan", ["tests/hook/calls.c"], "-D_GNU_SOURCE",
+                    "-w", "-fsanitize=thread")
+    same(program)

@@ -22,6 +22,16 @@
 
 #define LAB_MAX_PCS 256
 
+/** Ways to compile the victim in C. */
+static UNUSED const char *const lab_flags[] = {
+	"-O0 -g",
+	"-O2 -g",
+	"-O2 -fno-omit-frame-pointer",
+	"-O2 -fomit-frame-pointer -fno-pie -no-pie",
+	"-O3 -fcf-protection=full",
+	"-O2 -static",
+};
+
 struct lab {
 	char dir[64];
 	char program[128];

@@ -124,17 +124,18 @@ static bool saves_as_known(const unsigned char *code)
 	return !memcmp(code, lea, sizeof(lea));
 }
 
-/* Looked at once; the one that was known last is the only one, as a rule. */
-static inline bool is_known(void *real)
+/* Looked at once; of each there is one only, as a rule. */
+static inline bool is_known(enum real_index index, void *real)
 {
-	static void *known;
+	static void *known[2];
+	void **mine = &known[index == REAL_ontop_fcontext];
 
-	if (__builtin_expect(__atomic_load_n(&known, __ATOMIC_RELAXED) == real,
+	if (__builtin_expect(__atomic_load_n(mine, __ATOMIC_RELAXED) == real,
 			     1))
 		return true;
 	if (!saves_as_known(real))
 		return false;
-	__atomic_store_n(&known, real, __ATOMIC_RELAXED);
+	__atomic_store_n(mine, real, __ATOMIC_RELAXED);
 	return true;
 }
 
@@ -159,7 +160,7 @@ static inline void *leave(enum real_index index, uintptr_t to, uintptr_t data,
 
 	if (!real)
 		abort(); /* nobody is there who could switch */
-	if (!hook_active || !is_known(real))
+	if (!hook_active || !is_known(index, real))
 		return real;
 	uint64_t next = owner_of(to);
 
@@ -272,7 +273,11 @@ EXPORT uintptr_t make_fcontext(void *sp, size_t size,
 		abort();
 	uintptr_t context = ((__typeof__(&make_fcontext))real)(sp, size, fn);
 	uintptr_t hi = (uintptr_t)sp, lo = hi - size;
-	if (!hook_active || context < lo + sizeof(struct mark) || context >= hi)
+	void *jump = real_of(REAL_jump_fcontext, caller);
+
+	/* one whose switches will not be seen is not listed */
+	if (!hook_active || !jump || !is_known(REAL_jump_fcontext, jump) ||
+	    context < lo + sizeof(struct mark) || context >= hi)
 		return context;
 	uint64_t id = hook_create(&(struct hook_new){
 		.pc = (uintptr_t)caller,

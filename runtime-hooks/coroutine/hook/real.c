@@ -35,24 +35,29 @@ void *real_lookup(enum real_index index)
 	return address;
 }
 
+/* The three belong together: what one has made another one jumps to. */
+static void remember_boost(void *plugin)
+{
+	for (int i = REAL_make_fcontext; i <= REAL_ontop_fcontext; i++)
+		remember((enum real_index)i, dlsym(plugin, names[i]));
+}
+
 void *real_lookup_for(enum real_index index, const void *caller)
 {
 	int saved = errno;
 	Dl_info info;
-	void *address = real_lookup(index);
 
-	if (!address && dladdr(caller, &info)) {
+	if (!real_lookup(index) && dladdr(caller, &info)) {
 		/* its own functions, and those of what it was linked with */
 		void *plugin = dlopen(info.dli_fname, RTLD_LAZY | RTLD_NOLOAD);
 
 		if (plugin) {
-			address = dlsym(plugin, names[index]);
+			remember_boost(plugin);
 			dlclose(plugin);
 		}
-		remember(index, address);
 	}
 	errno = saved;
-	return address;
+	return __atomic_load_n(&real_address[index], __ATOMIC_RELAXED);
 }
 
 static void __attribute__((constructor)) look_up_all(void)

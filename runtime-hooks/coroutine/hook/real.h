@@ -70,8 +70,9 @@ extern void *real_address[REAL_COUNT] __attribute__((visibility("hidden")));
 void *real_lookup(enum real_index index) __attribute__((visibility("hidden")));
 
 /**
- * The same for what a plugin calls: a library that dlopen(3) loaded for it
- * alone is not among those that RTLD_NEXT looks through.
+ * The same for a function of Boost's that a plugin calls: a library that
+ * dlopen(3) loaded for it alone is not among those that RTLD_NEXT looks
+ * through. All three are taken from there.
  *
  * @param caller an address in the plugin. Takes locks, unless it was found
  * before.

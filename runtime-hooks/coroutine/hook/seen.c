@@ -47,11 +47,20 @@ static void write_line(struct stranded_task *task, enum stranded_op op, int fd,
 	uint32_t seq = stranded_write_begin(task);
 	task->op = (uint8_t)op;
 	task->fd = fd;
-	task->sp = from ? (uint64_t)from->stack : 0;
-	task->pc = from ? from->pc : 0;
-	task->bp = from ? from->bp : 0;
+	task->sp = task->pc = task->bp = 0;
+	task->flags = 0;
+#ifdef __x86_64__
+	/* elsewhere a frame does not begin where its caller's stack ends */
+	if (from) {
+		task->sp = (uint64_t)from->stack;
+		task->pc = from->pc;
+		task->bp = from->bp;
+		task->flags = HOOK_FLAG_PC_RETURN;
+	}
+#else
+	(void)from;
+#endif
 	task->since = tsc_now();
-	task->flags = from ? HOOK_FLAG_PC_RETURN : 0;
 	task->state = HOOK_SEEN;
 	stranded_write_end(task, seq);
 }
