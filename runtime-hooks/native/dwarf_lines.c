@@ -66,7 +66,8 @@ static bool index_units(struct dwarf_lines *lines)
 		if (dwarf_get_units(lines->dwarf, cu, &cu, &version, &type,
 				    &die, NULL))
 			break;
-		if (type != DW_UT_compile)
+		// a skeleton has the lines, its other file the rest
+		if (type != DW_UT_compile && type != DW_UT_skeleton)
 			continue;
 		while ((at = dwarf_ranges(&die, at, &base, &lo, &hi)) > 0)
 			if (!add_range(lines, lo, hi, dwarf_dieoffset(&die)))

@@ -44,16 +44,35 @@ struct lab {
 	char line[8192];
 };
 
+static char lab_dir[64]; /* what a test that failed has left */
+
+static inline void lab_remove_dir(void)
+{
+	char command[128];
+
+	if (!lab_dir[0])
+		return;
+	snprintf(command, sizeof(command), "rm -rf %s", lab_dir);
+	if (system(command))
+		print_message("cannot remove %s\n", lab_dir);
+	lab_dir[0] = '\0';
+}
+
 /** Build tests/victims/native/@source with the flags @how. */
 static inline void lab_build(struct lab *lab, const char *source,
 			     const char *how)
 {
+	static bool registered;
 	char command[1024];
 	const char *compiler = strstr(source, ".cc") ? "g++" : "gcc";
 
 	memset(lab, 0, sizeof(*lab));
 	snprintf(lab->dir, sizeof(lab->dir), "/tmp/stranded-native-XXXXXX");
 	assert_non_null(mkdtemp(lab->dir));
+	if (!registered)
+		registered = !atexit(lab_remove_dir);
+	lab_remove_dir();
+	snprintf(lab_dir, sizeof(lab_dir), "%s", lab->dir);
 	snprintf(lab->program, sizeof(lab->program), "%s/deep", lab->dir);
 	snprintf(command, sizeof(command),
 		 "%s -o %s tests/victims/native/%s %s", compiler, lab->program,
@@ -61,10 +80,10 @@ static inline void lab_build(struct lab *lab, const char *source,
 	assert_int_equal(system(command), 0);
 }
 
-static inline void lab_clean(struct lab *lab)
+static inline void lab_clean(const struct lab *lab)
 {
-	unlink(lab->program);
-	rmdir(lab->dir);
+	assert_string_equal(lab->dir, lab_dir);
+	lab_remove_dir();
 }
 
 static inline void lab_read_line(struct lab *lab, int fd)
