@@ -84,6 +84,42 @@ def test_a_child_of_fork_has_a_table_of_its_own():
             assert agrees(truth).pid == truth["pid"]
 
 
+HOOK = ["runtime-hooks/coroutine/hook/%s.c" % name for name in
+        ("table", "ucontext")]
+QUIET = dict(os.environ, ASAN_OPTIONS="verify_asan_link_order=0:"
+             "detect_leaks=0")
+
+
+@pytest.mark.parametrize("mode", [["kinds"], ["saved"], ["threads", 200, 4],
+                                  ["fork", 50]])
+@pytest.mark.parametrize("sanitizer", ["address,undefined", "thread"])
+def test_the_switches_pass_the_sanitizers(sanitizer, mode):
+    """The hook's own code is looked at, too: it is part of the program."""
+    program = built("ucontexts-san", ["tests/hook/ucontexts.c"] + HOOK,
+                    "-D_GNU_SOURCE", "-fsanitize=" + sanitizer, "-rdynamic",
+                    "-fno-sanitize-recover=all")
+    result = subprocess.run([program, *map(str, mode)], input="\n" * 9,
+                            text=True, capture_output=True, timeout=120,
+                            env=QUIET)
+    assert result.returncode == 0, result
+    # AddressSanitizer says of each such program that it may err
+    found = [x for x in result.stderr.splitlines() if x
+             and "doesn't fully support makecontext/swapcontext" not in x]
+    assert not found
+
+
+@pytest.mark.parametrize("sanitizer", ["address", "thread"])
+def test_a_program_under_a_sanitizer_is_seen(sanitizer):
+    """Which has a swapcontext() of its own, with a frame on each stack."""
+    program = built("ucontexts-by-" + sanitizer, ["tests/hook/ucontexts.c"],
+                    "-fsanitize=" + sanitizer)
+    for mode, answers in (("kinds", 3), ("saved", 2)):
+        with tool.Program(tool.binary(), "run", program, mode, env=QUIET) as p:
+            agrees(p.truth())
+            for _ in range(answers - 1):
+                agrees(json.loads(p.ask("go")))
+
+
 def test_without_the_hook_the_programs_do_the_same():
     for name, libraries, mode in (("ucontexts", [], ["kinds"]),
                                   ("ucontexts", [], ["saved"]),
@@ -180,6 +216,26 @@ def test_switches_of_ones_own_are_seen_by_their_description(described,
             # who brings a hook of its own is not listed twice
             other = hooktable.Table(child.pid)
             assert (other.activity, other.lines) == (0, [])
+
+
+@pytest.mark.parametrize("under_run", [False, True])
+def test_two_libraries_with_a_hook_each_and_one_that_was_closed(under_run):
+    include = os.path.join(cbuild.ROOT, "runtime-hooks/coroutine/include")
+    libraries = [built(name, ["tests/hook/copies.c"], "-DLIBRARY", "-fPIC",
+                       "-shared", "-I", include, '-DNAME="%s"' % name, ARCHIVE)
+                 for name in ("one", "two")]
+    program = built("copies", ["tests/hook/copies.c"], "-I", include, "-ldl")
+    prefix = [tool.binary(), "run"] if under_run else []
+    shared = os.path.splitext(ARCHIVE)[0] + ".so"
+    with tool.Program(program, shared, *libraries, prefix=prefix) as child:
+        truth = child.truth()
+        assert (truth["kept"], truth["tasks"]) == (1, 6)
+        tasks = tool.stranded("ps", "--format", "json", truth["pid"]).json
+        names = [t["name"] for t in tasks["tasks"]
+                 if t["runtime"] == "coroutine"]
+        assert sorted(names) == ["one"] * 3 + ["two"] * 3
+        ids = {t["id"] for t in tasks["tasks"]}
+        assert len(ids) == len(tasks["tasks"])
 
 
 def test_a_million_lines_take_64_bytes_each(described):
