@@ -109,8 +109,8 @@ static inline void hook_park(uint64_t sp, uint64_t pc, uint64_t bp)
 	stranded_write_end(task, seq);
 }
 
-/** From now on @id runs in this thread; 0: nobody that is listed. */
-static inline void hook_run(uint64_t id)
+/** From now on @id runs in this thread, which is @tid; 0: nobody listed. */
+static inline void hook_run_in(uint64_t id, int32_t tid)
 {
 	struct stranded_task *task = hook_line(id);
 
@@ -118,17 +118,23 @@ static inline void hook_run(uint64_t id)
 	hook_self.id = task ? id : 0;
 	if (!task)
 		return;
-	if (__builtin_expect(!hook_self.tid, 0))
-		hook_ask_tid();
 	uint32_t seq = stranded_write_begin(task);
 	task->state = HOOK_RUNNING;
-	task->bp = (uint64_t)hook_self.tid;
+	task->bp = (uint64_t)tid;
 	task->since = 0;
 	task->op = STRANDED_OTHER;
 	task->fd = -1;
 	task->flags &= (uint8_t) ~(HOOK_FLAG_FD_TOLD | HOOK_FLAG_PC_RETURN |
 				   HOOK_FLAG_MORE);
 	stranded_write_end(task, seq);
+}
+
+/** The same, for who has not asked which thread this is. */
+static inline void hook_run(uint64_t id)
+{
+	if (__builtin_expect(!hook_self.tid, 0))
+		hook_ask_tid();
+	hook_run_in(id, hook_self.tid);
 }
 
 #endif
