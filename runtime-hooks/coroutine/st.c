@@ -101,6 +101,14 @@ struct walk {
 	bool nomem, torn;
 };
 
+static void *bytes_of(const struct elffile *file, const char *section,
+		      size_t *len_ret)
+{
+	const Elf64_Shdr *header = elffile_section(file, section);
+
+	return header ? elffile_bytes(file, header, len_ret) : NULL;
+}
+
 static void take_symbol(const Elf64_Sym *sym, const char *name,
 			struct st_symbols *ret)
 {
@@ -126,10 +134,10 @@ bool st_symbols(const struct process *p, struct st_symbols *ret)
 	if (fd < 0 || elffile_read(fd, &file) ||
 	    elffile_section(&file, ".gopclntab"))
 		return false;
-	strings = elffile_bytes(&file, elffile_section(&file, ".strtab"), &len);
+	strings = bytes_of(&file, ".strtab", &len);
 	if (!strings || !memmem(strings, len, name, sizeof(name)))
 		return false;
-	table = elffile_bytes(&file, elffile_section(&file, ".symtab"), &size);
+	table = bytes_of(&file, ".symtab", &size);
 	for (size_t at = 0; table && size - at >= sizeof(Elf64_Sym);
 	     at += sizeof(Elf64_Sym)) {
 		Elf64_Sym sym;

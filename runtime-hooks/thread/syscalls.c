@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "runtime-hooks/thread/syscalls.h"
 
+#include <string.h>
 #include <sys/syscall.h>
 
 #ifndef SYS_epoll_pwait2
@@ -88,5 +89,33 @@ const struct syscall_kind *syscall_kind(int64_t nr)
 	for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++)
 		if (kinds[i].nr == nr)
 			return &kinds[i];
+	return NULL;
+}
+
+const struct syscall_kind *syscall_restarted(const uint8_t code[SYSCALL_CODE])
+{
+#ifdef __x86_64__
+	static const uint8_t syscall[] = { 0x0f, 0x05 };
+	static const long restarted[] = { SYS_poll, SYS_nanosleep,
+					  SYS_clock_nanosleep, SYS_futex };
+	const size_t end = SYSCALL_CODE - sizeof(syscall);
+
+	if (memcmp(code + end, syscall, sizeof(syscall)) != 0)
+		return NULL;
+	/* The last one that loads eax counts. */
+	for (size_t i = end - 4; i-- > 0;) {
+		int32_t nr;
+
+		if (code[i] != 0xb8)
+			continue;
+		memcpy(&nr, code + i + 1, sizeof(nr));
+		for (size_t k = 0; k < sizeof(restarted) / sizeof(restarted[0]);
+		     k++)
+			if (restarted[k] == nr)
+				return syscall_kind(nr);
+	}
+#else
+	(void)code;
+#endif
 	return NULL;
 }

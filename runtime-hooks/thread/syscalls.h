@@ -37,4 +37,16 @@ struct syscall_kind {
 /** NULL: not one that we know to wait for anything. */
 const struct syscall_kind *syscall_kind(int64_t nr);
 
+/** Bytes of code in front of the pc that syscall_restarted() looks at. */
+#define SYSCALL_CODE 24
+
+/**
+ * Which call restart_syscall(2) goes on with, by the number that the code loads
+ * right before the system call: `mov $nr,%eax ... syscall`. Only those that the
+ * kernel restarts so: poll, nanosleep, clock_nanosleep, futex. x86-64.
+ *
+ * Returns: NULL when the code does not tell.
+ */
+const struct syscall_kind *syscall_restarted(const uint8_t code[SYSCALL_CODE]);
+
 #endif

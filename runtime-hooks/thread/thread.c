@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <sys/time.h>
 #include <unistd.h>
 
@@ -253,11 +254,32 @@ static int set_futex(struct taking *t, const struct process_syscall *c,
 	return 0;
 }
 
+/*
+ * A stop leaves restart_syscall in the place of a poll, sleep or futex with a
+ * time-out, but not their arguments (-ERESTART_RESTARTBLOCK, kernel/signal.c).
+ * The code in front of the pc tells which it was.
+ */
+static const struct syscall_kind *kind_of(const struct taking *t,
+					  const struct process_syscall *c)
+{
+	uint8_t code[SYSCALL_CODE];
+
+	if (c->nr == SYS_restart_syscall &&
+	    !process_read(t->ctx->process, c->pc - sizeof(code), code,
+			  sizeof(code))) {
+		const struct syscall_kind *kind = syscall_restarted(code);
+
+		if (kind)
+			return kind;
+	}
+	return syscall_kind(c->nr);
+}
+
 /* What it waits for, from the system call and its arguments. */
 static int decode(struct taking *t, const struct process_syscall *c,
 		  struct task *task)
 {
-	const struct syscall_kind *kind = syscall_kind(c->nr);
+	const struct syscall_kind *kind = kind_of(t, c);
 	struct wait_set set = { 0 };
 
 	task->reason = kind ? kind->name : NULL;
@@ -413,7 +435,7 @@ static bool minds_a_stop(const struct taking *t, const struct task *task)
 	if (process_thread_syscall(t->ctx->process, task->tid, &c))
 		return true;
 	const struct syscall_kind *kind =
-		c.running || c.nr < 0 ? NULL : syscall_kind(c.nr);
+		c.running || c.nr < 0 ? NULL : kind_of(t, &c);
 	if (!kind)
 		return !c.running && c.nr >= 0;
 	if (!kind->eintr_timeout)
