@@ -19,6 +19,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <ucontext.h>
@@ -354,7 +355,7 @@ static void saved(void)
 }
 
 /* freed: the last switch is like any other, and the scheduler frees the
- * stack; by sizes, from malloc() and aligned to pages. */
+ * stack; by sizes, from malloc(), aligned to pages, and mapped. */
 
 static struct coroutine thrown[40];
 
@@ -372,6 +373,9 @@ static char *block(int i)
 
 	if (i % 4 == 3)
 		must(!posix_memalign(&p, 4096, size), "posix_memalign");
+	else if (i % 4 == 2)
+		p = mmap(NULL, size, PROT_READ | PROT_WRITE,
+			 MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	return p ? p : malloc(size);
 }
 
@@ -396,7 +400,9 @@ static void freed(void)
 		resume(c);
 	}
 	for (int i = 0; i < 40; i++) {
-		if (i % 3)
+		if (i % 3 && i % 4 == 2)
+			munmap(thrown[i].stack, bytes(i));
+		else if (i % 3)
 			free(thrown[i].stack);
 		else
 			parked[n++] = &thrown[i];

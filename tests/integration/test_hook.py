@@ -93,7 +93,7 @@ def test_a_child_of_fork_has_a_table_of_its_own():
 
 
 HOOK = ["runtime-hooks/coroutine/hook/%s.c" % name for name in
-        ("table", "ucontext")]
+        ("stacks", "table", "ucontext")]
 QUIET = dict(os.environ, ASAN_OPTIONS="verify_asan_link_order=0:"
              "detect_leaks=0")
 

@@ -20,8 +20,10 @@
 #define MARK_BYTES 16
 /* Blocks of less hold no marked stack. */
 #define MIN_BYTES 1024
-/* What is mapped for itself is rounded up to pages (glibc: M_MMAP_THRESHOLD is
- * 128 KiB at least; other blocks are rounded up to 16 bytes). */
+/*
+ * A block that glibc maps for itself (M_MMAP_THRESHOLD: 128 KiB at least) is
+ * rounded up to pages, less 16 bytes; of others, up to 16 less 8.
+ */
 #define MAPPED_BYTES (128 * 1024)
 #define PAGE 4096
 
@@ -51,12 +53,19 @@ static __attribute__((noinline)) void end_owner(void *block)
 	size_t size = malloc_usable_size(block);
 	uint64_t end = ((uint64_t)block + size) & ~(uint64_t)15;
 	/* one more for a request that was no multiple of 16 */
-	int n = size >= MAPPED_BYTES ? PAGE / MARK_BYTES + 2 : 2;
+	int n = size >= MAPPED_BYTES && size % MARK_BYTES == 0
+			? PAGE / MARK_BYTES + 2
+			: 2;
 
 	if (size < MIN_BYTES)
 		return;
-	for (int i = 1; i <= n; i++)
-		hook_end(hook_marked_stack(end - (uint64_t)i * MARK_BYTES));
+	for (int i = 1; i <= n; i++) {
+		const uint64_t *at =
+			(const uint64_t *)(end - (uint64_t)i * MARK_BYTES);
+
+		if ((at[0] ^ HOOK_MARK) == at[1])
+			hook_end(hook_marked_stack((uint64_t)at));
+	}
 }
 
 EXPORT void free(void *block)
