@@ -63,6 +63,8 @@ void hook_untell(void);
 /** A call of who runs here would have blocked (else: op OTHER, fd -1). */
 void hook_last_io(enum stranded_op op, int fd);
 
+/** Has any been marked? */
+extern bool hook_stacks_marked;
 /** {id, id ^ HOOK_MARK} at @where, which is at the end of a stack. */
 void hook_mark_stack(uint64_t where, uint64_t id);
 /** Who has marked it and is still listed; 0 nobody. Reads 16 bytes. */
