@@ -8,12 +8,14 @@
  * A stack that malloc(3) gave ends with the block, or a little before, and
  * above it is a mark (makecontext of ucontext.c). So nothing is kept of blocks
  * here; the last words of a large one are looked at. Which is not done before
- * the first mark is set.
+ * the first mark is set. Those of Boost have no room above them; where they
+ * begin is kept (boost.h).
  */
 
 #include <malloc.h>
 #include <stdlib.h>
 
+#include "runtime-hooks/coroutine/hook/boost.h"
 #include "runtime-hooks/coroutine/hook/hook_priv.h"
 
 #define EXPORT __attribute__((visibility("default")))
@@ -78,5 +80,7 @@ EXPORT void free(void *block)
 		return;
 	if (__atomic_load_n(&hook_stacks_marked, __ATOMIC_RELAXED))
 		end_owner(block);
+	if (__builtin_expect(boost_may_own((uintptr_t)block), 0))
+		boost_stack_left((uintptr_t)block);
 	((void (*)(void *))real)(block);
 }
