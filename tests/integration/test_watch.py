@@ -118,6 +118,11 @@ def test_a_program_that_ends_is_told_and_what_was_seen(victim):
         assert result.json["watch"]["looks"] > 3, result
 
 
+def test_too_few_looks_are_refused():
+    result = tool.stranded("watch-tasks", "--for", "4s", "--every", "2s", 1)
+    assert result.status == tool.USAGE and "quarter" in result.err, result
+
+
 @pytest.mark.parametrize("args", [("--for", "0s"), ("--every", "1ms"),
                                   ("--for", "x"), ("--for", "2d")])
 def test_wrong_durations(args):
