@@ -179,7 +179,7 @@ void lines_find_stacks(struct pass *pass)
 
 		if (it->stack_len && pass->in->native)
 			unwind(pass, pass->todo[i]);
-		it->line.unreadable = wants_stack(it) && !it->line.stack &&
-				      pass->in->native;
+		it->line.unreadable = wants_stack(it) && !it->stack_len &&
+				      !pass->in->mem->error;
 	}
 }

@@ -274,32 +274,10 @@ static void follow(uintptr_t lo, uintptr_t hi, uint64_t id)
 		range->owner = id;
 }
 
-/*
- * dlsym(3) may free what it has allocated. What comes here meanwhile, once in
- * a process at most, is not freed.
- */
-static void *real_free(void)
+void hook_boost_freed(uintptr_t lo)
 {
-	static __thread bool asks __attribute__((tls_model("initial-exec")));
-	void *real =
-		__atomic_load_n(&real_address[REAL_free], __ATOMIC_RELAXED);
-
-	if (__builtin_expect(real || asks, 1))
-		return real;
-	asks = true;
-	real = real_lookup(REAL_free);
-	asks = false;
-	return real;
-}
-
-EXPORT void free(void *p)
-{
-	void *real = real_free();
-
-	if (__builtin_expect(may_be_there((uintptr_t)p), 0))
-		left((uintptr_t)p);
-	if (real)
-		((__typeof__(&free))real)(p);
+	if (__builtin_expect(may_be_there(lo), 0))
+		left(lo);
 }
 
 STUB(jump_fcontext, hook_boost_jump);

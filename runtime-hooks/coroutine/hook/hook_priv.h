@@ -63,10 +63,15 @@ void hook_untell(void);
 /** A call of who runs here would have blocked (else: op OTHER, fd -1). */
 void hook_last_io(enum stranded_op op, int fd);
 
+/** Has any been marked? */
+extern bool hook_stacks_marked;
 /** {id, id ^ HOOK_MARK} at @where, which is at the end of a stack. */
 void hook_mark_stack(uint64_t where, uint64_t id);
 /** Who has marked it and is still listed; 0 nobody. Reads 16 bytes. */
 uint64_t hook_marked_stack(uint64_t where);
+
+/** The block at @lo is about to be freed: who had it as a stack is gone. */
+void hook_boost_freed(uintptr_t lo);
 
 /** dlsym(3) of the next definition; keeps errno. NULL: there is none. */
 void *hook_next(const char *name);

@@ -24,6 +24,7 @@
 #include <ucontext.h>
 
 #include "runtime-hooks/coroutine/hook/hook_priv.h"
+#include "runtime-hooks/coroutine/hook/stacks.h"
 
 #ifdef __x86_64__
 
@@ -341,6 +342,10 @@ static void describe(ucontext_t *ucp, void (*func)(void), uint64_t pc,
 	uint64_t id = hook_create(&what);
 	if (marked)
 		hook_mark_stack(hi, id);
+	/* when the program has mapped it, it ends when that is unmapped */
+	struct stack_range *range = stacks_find(hi);
+	if (range)
+		__atomic_store_n(&range->owner, id, __ATOMIC_RELAXED);
 	set_owner(ucp, id, (uint64_t)sp);
 	if (!id || shadow_stack())
 		return;
