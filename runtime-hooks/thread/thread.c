@@ -441,10 +441,11 @@ static bool minds_a_stop(const struct taking *t, const struct task *task)
 	if (!kind->eintr_timeout)
 		return kind->eintr;
 	AUTO_CLOSE int fd = process_dup_fd(t->ctx->process, (int)c.args[0]);
-	if (fd < 0 ||
-	    getsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &tv[0], &len) < 0 ||
-	    getsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &tv[1], &len) < 0)
+	if (fd < 0)
 		return true;
+	if (getsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &tv[0], &len) < 0 ||
+	    getsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &tv[1], &len) < 0)
+		return errno != ENOTSOCK;
 	return tv[0].tv_sec || tv[0].tv_usec || tv[1].tv_sec || tv[1].tv_usec;
 }
 
