@@ -3,7 +3,7 @@
 """Measures stranded beside its alternatives, in one run on one machine.
 
 usage: run.py [--quick] [PART...]     parts: goroutines latency sockets check
-                                      preload stacks
+                                      stacks preload
                                       coroutines
 
 Prints a table; never fails because something is slow. Medians of several runs;
@@ -359,8 +359,9 @@ def bench_coroutines(_):
 
 PARTS = {"goroutines": bench_goroutines, "latency": bench_latency,
          "sockets": bench_sockets, "check": bench_check,
+         "stacks": bench_stacks,
          "preload": lambda snapshot: preload.bench(row),
-         "stacks": bench_stacks, "coroutines": bench_coroutines}
+         "coroutines": bench_coroutines}
 
 
 def main():

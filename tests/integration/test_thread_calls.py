@@ -104,6 +104,26 @@ def test_every_kind_of_call_its_fds_and_its_stack(blocks):
     assert blocks.ask("status") == "{}"
 
 
+def test_a_program_without_symbols_has_its_calls_and_fds(tmp_path):
+    """Stripped, as what distributions ship."""
+    stripped = str(tmp_path / "blocks")
+    try:
+        program = cbuild.program("blocks", ["tests/victims/threads/blocks.c"])
+    except cbuild.BuildError as e:
+        pytest.skip(str(e))
+    subprocess.run(["strip", "-o", stripped, program], check=True)
+    with tool.Program(stripped) as running:
+        known = running.truth()
+        tasks = by_name(ps(running.pid, "--stacks"))
+        for name, k in known.items():
+            assert tasks[name]["wait"] == k["call"]
+            # nobody is called by a neighbour's name
+            assert not set(functions(tasks[name])) & {
+                "stuck_in", "thread", "main", "say_truth", "quiet"}
+            assert any(f.startswith("blocks+0x")
+                       for f in functions(tasks[name])), tasks[name]
+
+
 def test_stacks_are_those_that_gdb_shows(blocks):
     gdb = needs("gdb", "gdb")
     tasks = {t["tid"]: functions(t)

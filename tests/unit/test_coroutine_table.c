@@ -361,6 +361,7 @@ static void test_times_that_cannot_be_are_not_told(void **state)
 	look->w.lines[0][0].since = UINT64_MAX;
 	look->w.lines[0][1].since = 0;
 	look->w.lines[0][2].since = 1; // before the process began
+	look->w.lines[0][3].flags |= HOOK_FLAG_PC_RETURN; // the hook's own
 	snap = take();
 	for (int i = 0; i < 3; i++) {
 		assert_int_equal(snap->tasks[i].blocked.at_least_source,
@@ -369,6 +370,14 @@ static void test_times_that_cannot_be_are_not_told(void **state)
 		assert_int_equal(snap->tasks[i].blocked.at_most_ms, 1000);
 	}
 	assert_int_equal(snap->tasks[3].blocked.at_least_source,
+			 BLOCKED_WAITSINCE);
+	assert_int_equal(snap->tasks[3].parked_before_mono_ns,
+			 snap->tasks[3].wait_since_mono_ns);
+	// the program's last tick: it may have parked much later
+	assert_int_equal(snap->tasks[4].blocked.at_least_source,
+			 BLOCKED_UNKNOWN);
+	assert_int_equal(snap->tasks[4].parked_before_mono_ns, 0);
+	assert_int_equal(snap->tasks[4].blocked.at_most_source,
 			 BLOCKED_WAITSINCE);
 	assert_in_range(snap->tasks[3].wait_since_mono_ns, look->w.root.mono_ns,
 			look->w.root.mono_ns + 10000000);

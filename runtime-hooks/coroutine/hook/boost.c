@@ -32,12 +32,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "runtime-hooks/coroutine/hook/boost.h"
 #include "runtime-hooks/coroutine/hook/hook_priv.h"
 #include "runtime-hooks/coroutine/hook/real.h"
 #include "runtime-hooks/coroutine/hook/stacks.h"
-
-uint64_t boost_filter[1 << (BOOST_LATEST_BITS - 6)];
 
 #ifdef __x86_64__
 
@@ -225,14 +222,32 @@ HIDDEN void *hook_boost_ontop(uintptr_t to, uintptr_t data,
  * listed when another one is made there, or when the stack is freed, it is
  * gone. Of 16 bytes each only those in use take memory.
  */
+#define LATEST_BITS 16
 static struct {
 	uintptr_t lo;
 	uint64_t id;
-} latest[1 << BOOST_LATEST_BITS];
+} latest[1 << LATEST_BITS];
 
-void boost_stack_left(uintptr_t lo)
+/* A bit for each that may be there, so that free() need not look. */
+static uint64_t filter[1 << (LATEST_BITS - 6)];
+
+static inline uint64_t place_of(uintptr_t lo)
 {
-	uint64_t at = boost_place_of(lo);
+	return (lo * 0x9e3779b97f4a7c15) >> (64 - LATEST_BITS);
+}
+
+static bool may_be_there(uintptr_t lo)
+{
+	uint64_t at = place_of(lo);
+
+	return __atomic_load_n(&filter[at / 64], __ATOMIC_RELAXED) >>
+		       (at % 64) &
+	       1;
+}
+
+static void left(uintptr_t lo)
+{
+	uint64_t at = place_of(lo);
 	uintptr_t had = __atomic_load_n(&latest[at].lo, __ATOMIC_RELAXED);
 	uint64_t id = __atomic_load_n(&latest[at].id, __ATOMIC_RELAXED);
 	const struct stranded_task *old = had == lo ? hook_line(id) : NULL;
@@ -246,17 +261,23 @@ void boost_stack_left(uintptr_t lo)
 
 static void follow(uintptr_t lo, uintptr_t hi, uint64_t id)
 {
-	uint64_t at = boost_place_of(lo);
+	uint64_t at = place_of(lo);
 
-	boost_stack_left(lo);
+	left(lo);
 	__atomic_store_n(&latest[at].lo, lo, __ATOMIC_RELAXED);
 	__atomic_store_n(&latest[at].id, id, __ATOMIC_RELAXED);
-	__atomic_or_fetch(&boost_filter[at / 64], UINT64_C(1) << (at % 64),
+	__atomic_or_fetch(&filter[at / 64], UINT64_C(1) << (at % 64),
 			  __ATOMIC_RELAXED);
 	/* one that is mapped ends with its mapping, too */
 	struct stack_range *range = stacks_find(hi - 1);
 	if (range)
 		range->owner = id;
+}
+
+void hook_boost_freed(uintptr_t lo)
+{
+	if (__builtin_expect(may_be_there(lo), 0))
+		left(lo);
 }
 
 STUB(jump_fcontext, hook_boost_jump);
@@ -302,13 +323,6 @@ EXPORT uintptr_t make_fcontext(void *sp, size_t size,
 	set_mark(context, id);
 	follow(lo, hi, id);
 	return context;
-}
-
-#else
-
-void boost_stack_left(uintptr_t lo)
-{
-	(void)lo;
 }
 
 #endif

@@ -8,15 +8,17 @@
  * A stack that malloc(3) gave ends with the block, or a little before, and
  * above it is a mark (makecontext of ucontext.c). So nothing is kept of blocks
  * here; the last words of a large one are looked at. Which is not done before
- * the first mark is set. Those of Boost have no room above them; where they
- * begin is kept (boost.h).
+ * the first mark is set. Stacks of Boost have no mark; boost.c keeps where they
+ * begin.
  */
 
 #include <malloc.h>
 #include <stdlib.h>
 
-#include "runtime-hooks/coroutine/hook/boost.h"
 #include "runtime-hooks/coroutine/hook/hook_priv.h"
+#include "runtime-hooks/coroutine/hook/real.h"
+
+#ifdef __x86_64__
 
 #define EXPORT __attribute__((visibility("default")))
 #define MARK_BYTES 16
@@ -29,25 +31,22 @@
 #define MAPPED_BYTES (128 * 1024)
 #define PAGE 4096
 
-static void *real_free;
-
-/* It may be called from inside of dlsym(3), to free what that had said before:
- * a string that is lost then. */
-static __attribute__((noinline, cold)) void *look_up(void)
+/*
+ * dlsym(3) may free what it has allocated. What comes here meanwhile, once in
+ * a process at most, is not freed.
+ */
+static void *real_free(void)
 {
-	static __thread bool busy __attribute__((tls_model("initial-exec")));
+	static __thread bool asks __attribute__((tls_model("initial-exec")));
+	void *real =
+		__atomic_load_n(&real_address[REAL_free], __ATOMIC_RELAXED);
 
-	if (busy)
-		return NULL;
-	busy = true;
-	__atomic_store_n(&real_free, hook_next("free"), __ATOMIC_RELAXED);
-	busy = false;
-	return real_free;
-}
-
-static void __attribute__((constructor)) look_up_early(void)
-{
-	look_up();
+	if (__builtin_expect(real || asks, 1))
+		return real;
+	asks = true;
+	real = real_lookup(REAL_free);
+	asks = false;
+	return real;
 }
 
 static __attribute__((noinline)) void end_owner(void *block)
@@ -72,15 +71,13 @@ static __attribute__((noinline)) void end_owner(void *block)
 
 EXPORT void free(void *block)
 {
-	void *real = __atomic_load_n(&real_free, __ATOMIC_RELAXED);
+	void *real = real_free();
 
-	if (__builtin_expect(!real, 0))
-		real = look_up();
-	if (!real || !block)
-		return;
-	if (__atomic_load_n(&hook_stacks_marked, __ATOMIC_RELAXED))
+	if (__atomic_load_n(&hook_stacks_marked, __ATOMIC_RELAXED) && block)
 		end_owner(block);
-	if (__builtin_expect(boost_may_own((uintptr_t)block), 0))
-		boost_stack_left((uintptr_t)block);
-	((void (*)(void *))real)(block);
+	hook_boost_freed((uintptr_t)block);
+	if (real)
+		((__typeof__(&free))real)(block);
 }
+
+#endif

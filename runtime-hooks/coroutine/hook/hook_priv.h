@@ -70,6 +70,9 @@ void hook_mark_stack(uint64_t where, uint64_t id);
 /** Who has marked it and is still listed; 0 nobody. Reads 16 bytes. */
 uint64_t hook_marked_stack(uint64_t where);
 
+/** The block at @lo is about to be freed: who had it as a stack is gone. */
+void hook_boost_freed(uintptr_t lo);
+
 /** dlsym(3) of the next definition; keeps errno. NULL: there is none. */
 void *hook_next(const char *name);
 

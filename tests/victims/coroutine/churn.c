@@ -195,6 +195,7 @@ int main(int argc, char **argv)
 	all = calloc(n, sizeof(*all));
 	if (truth < 0 || !all)
 		err(1, "%s", argv[3]);
+	stranded_tick();
 	for (int i = 0; i < FDS; i++)
 		fds[i] = eventfd(0, EFD_CLOEXEC);
 	for (uint32_t i = 0; i < n; i++)
@@ -209,6 +210,7 @@ int main(int argc, char **argv)
 			if (!moves)
 				tell(n);
 		}
+		stranded_tick();
 		if (moves)
 			run_some(n, (uint32_t)atoi(argv[2]));
 	}
