@@ -173,6 +173,14 @@ static void set_seen(const struct lines_in *in, struct arena *arena,
 	t->blocked.at_least_source = BLOCKED_UNKNOWN;
 }
 
+/* It cannot go on, so it waits for nothing; whatever its line says. */
+static void set_gone(struct task *t)
+{
+	t->state = TASK_UNKNOWN;
+	t->reason = "stack gone";
+	t->fd_proof = FD_UNKNOWN;
+}
+
 static void set_running(const struct lines_in *in,
 			const struct ctask_line *line, struct task *t)
 {
@@ -201,6 +209,10 @@ void ctask_fill(const struct lines_in *in, struct arena *arena,
 	if (site) {
 		t->created_by = site->created_by;
 		t->start = site->start;
+	}
+	if (line->unreadable) {
+		set_gone(t);
+		return;
 	}
 	switch (line->v.state) {
 	case HOOK_CREATED:

@@ -16,7 +16,8 @@ struct ctask_line {
 	const char *name;      /* in the snapshot's arena; NULL none */
 	const struct stack *stack;
 	bool torn;	 /* changed under our hands, again and again */
-	bool unreadable; /* its stack was to be had and was not */
+	bool unreadable; /* parked, and its stack is not there: it has ended
+			     without a word, or the table lies */
 };
 
 /** Fill @t, which is zeroed, from @line; site may be NULL. */

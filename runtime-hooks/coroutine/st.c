@@ -7,6 +7,7 @@
 
 #include "base/cleanup.h"
 #include "runtime-hooks/coroutine/ctask.h"
+#include "runtime-hooks/coroutine/variant.h"
 #include "runtime-hooks/native/elffile.h"
 
 #define RETRIES 3
@@ -38,9 +39,11 @@ struct st_thread {
 	raddr_t left, right;
 	int32_t heap_index, pad;
 	raddr_t private_data, term;
-	/* jmp_buf, as md.S fills it */
-	uint64_t rbx, rbp, r12, r13, r14, r15, rsp, rip;
+	/* jmp_buf, as md.S fills it: rbx, rbp, r12 to r15, rsp, rip */
+	uint64_t regs[8];
 };
+#define ST_RSP 6
+#define ST_RIP 7
 
 struct st_stack {
 	struct st_list links;
@@ -57,7 +60,7 @@ struct st_pollq {
 
 _Static_assert(offsetof(struct st_vp, sleepq_size) == 80, "libst 1.9");
 _Static_assert(offsetof(struct st_thread, due) == 72, "libst 1.9");
-_Static_assert(offsetof(struct st_thread, rbx) == 120, "libst 1.9");
+_Static_assert(offsetof(struct st_thread, regs) == 120, "libst 1.9");
 _Static_assert(offsetof(struct st_pollq, on_ioq) == 36, "libst 1.9");
 
 enum st_state {
@@ -352,7 +355,8 @@ static bool read_record(const struct st_in *in, const struct found *f,
 	if (s->has_stack &&
 	    (!live_plausible(s->t.stack, 8) ||
 	     !live_read(in->mem, s->t.stack, &s->stack, sizeof(s->stack)) ||
-	     s->t.rsp < s->stack.stk_bottom || s->t.rsp > s->stack.stk_top))
+	     s->t.regs[ST_RSP] < s->stack.stk_bottom ||
+	     s->t.regs[ST_RSP] > s->stack.stk_top))
 		return false;
 	return read_pollq(in, f, s);
 }
@@ -361,21 +365,30 @@ static uint32_t stack_len(const struct seen *s)
 {
 	uint64_t len = STACK_COPY;
 
-	if (s->has_stack && s->stack.stk_top - s->t.rsp < len)
-		len = s->stack.stk_top - s->t.rsp;
+	if (s->has_stack && s->stack.stk_top - s->t.regs[ST_RSP] < len)
+		len = s->stack.stk_top - s->t.regs[ST_RSP];
 	return (uint32_t)len;
+}
+
+/* Linked into the program as it is, the library looks like it. */
+static void tell_library(struct frame *frame)
+{
+	if (strncmp(frame->function, "st_", 3) != 0 &&
+	    strncmp(frame->function, "_st_", 4) != 0)
+		return;
+	frame->own = false;
+	frame->runtime = true;
 }
 
 static bool unwind(const struct st_in *in, struct seen *s)
 {
-	const uint64_t *r = &s->t.rbx;
 	static const enum native_reg order[] = {
 		NATIVE_RBX, NATIVE_RBP, NATIVE_R12, NATIVE_R13,
 		NATIVE_R14, NATIVE_R15, NATIVE_RSP, NATIVE_RIP,
 	};
 	struct native_regs regs = { .pc_is_return = true };
 	struct native_copy copy = {
-		.base = s->t.rsp,
+		.base = s->t.regs[ST_RSP],
 		.bytes = s->bytes,
 		.len = s->n_bytes,
 		.hi = s->has_stack ? s->stack.stk_top : 0,
@@ -383,10 +396,13 @@ static bool unwind(const struct st_in *in, struct seen *s)
 	struct native_result result;
 
 	for (size_t i = 0; i < sizeof(order) / sizeof(order[0]); i++)
-		native_regs_set(&regs, order[i], r[i]);
+		native_regs_set(&regs, order[i], s->t.regs[i]);
 	if (native_unwind(in->native, NATIVE_FAST, &regs, &copy, &result))
 		return false;
-	s->unwound = result.stack->n ? result.stack : NULL;
+	s->unwound = NULL;
+	if (result.stack->n)
+		s->unwound = variant_of(in->variants, in->arena, result.stack,
+					tell_library);
 	return true;
 }
 
@@ -397,13 +413,14 @@ static bool read_stack(const struct st_in *in, struct seen *s)
 	if (!in->stacks || s->t.state == ST_RUNNING)
 		return true;
 	s->n_bytes = stack_len(s);
-	if (!live_read(in->mem, s->t.rsp, s->bytes, s->n_bytes)) {
-		s->n_bytes = (uint32_t)(4096 - s->t.rsp % 4096);
-		if (!live_read(in->mem, s->t.rsp, s->bytes, s->n_bytes))
+	if (!live_read(in->mem, s->t.regs[ST_RSP], s->bytes, s->n_bytes)) {
+		s->n_bytes = (uint32_t)(4096 - s->t.regs[ST_RSP] % 4096);
+		if (!live_read(in->mem, s->t.regs[ST_RSP], s->bytes,
+			       s->n_bytes))
 			return true;
 	}
 	return unwind(in, s) &&
-	       live_read(in->mem, s->t.rsp, s->again, s->n_bytes) &&
+	       live_read(in->mem, s->t.regs[ST_RSP], s->again, s->n_bytes) &&
 	       !memcmp(s->bytes, s->again, s->n_bytes);
 }
 
@@ -537,8 +554,8 @@ static void emit(const struct st_in *in, const struct found *f,
 	t->stack = s->unwound;
 	t->partial = in->stacks && !s->unwound && t->state == TASK_WAITING;
 	if (t->state != TASK_RUNNING) {
-		t->sp = s->t.rsp;
-		t->pc = s->t.rip;
+		t->sp = s->t.regs[ST_RSP];
+		t->pc = s->t.regs[ST_RIP];
 	}
 	if (live_plausible(s->t.start, 1))
 		t->start = native_frame(in->native, s->t.start, false);

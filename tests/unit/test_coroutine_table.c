@@ -243,6 +243,26 @@ static void test_a_stack_without_its_mark_is_not_its_own(void **state)
 	assert_null(task_snapshot_find(snap, 1ull << 32 | 7));
 }
 
+static void test_one_without_a_stack_waits_for_nothing(void **state)
+{
+	AUTO_TASKS struct task_snapshot *snap = NULL;
+
+	(void)state;
+	look->w.lines[0][5].sp = 0x7e0000001000; // unmapped, or a guard page
+	look->w.lines[0][5].stack_hi = 0;
+	look->w.lines[0][6].sp = look->w.lines[0][6].stack_hi; // outside of it
+	look->w.lines[0][7].sp = 0;
+	snap = take();
+	assert_int_equal(snap->n, 100);
+	for (int i = 5; i < 8; i++) {
+		assert_int_equal(snap->tasks[i].state, TASK_UNKNOWN);
+		assert_int_equal(snap->tasks[i].wait, WAIT_NONE);
+		assert_int_equal(snap->tasks[i].fd, -1);
+		assert_true(snap->tasks[i].partial);
+	}
+	assert_int_equal(gap_of(snap, GAP_CORRUPT)->count, 3);
+}
+
 /* Every third line is switched between each two reads. */
 static void switch_all(struct table_look *at)
 {
@@ -456,6 +476,7 @@ int main(void)
 		T(test_tasks_ascend_by_id),
 		T(test_names_and_deadlines),
 		T(test_a_stack_without_its_mark_is_not_its_own),
+		T(test_one_without_a_stack_waits_for_nothing),
 		T(test_what_never_holds_still_is_torn),
 		T(test_what_ends_meanwhile_is_not_listed),
 		T(test_a_missing_chunk_is_a_gap),
