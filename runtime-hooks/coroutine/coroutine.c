@@ -23,7 +23,7 @@ struct context {
 	struct live mem;
 	struct native *native; /* NULL: this machine's stacks cannot be had */
 	struct arena *arena;
-	struct intern_table uncertain;
+	struct intern_table uncertain, st_stacks;
 	struct tsc_moment begin;
 	raddr_t roots[ROOT_MAX]; /* of the active ones */
 	size_t n_roots, n_idle;
@@ -47,6 +47,7 @@ static void co_detach(void *arg)
 	if (!ctx)
 		return;
 	intern_free(&ctx->uncertain);
+	intern_free(&ctx->st_stacks);
 	native_close(ctx->native);
 	arena_destroy(ctx->arena);
 	free(ctx);
@@ -346,6 +347,8 @@ static struct error *read_st(struct context *ctx,
 		.alive_ns = alive_ns(ctx->process),
 		.now_wall_us = clock_wall_ms() * 1000,
 		.now_mono_ns = clock_mono_ns(),
+		.variants = &ctx->st_stacks,
+		.arena = ctx->arena,
 	};
 
 	return st_read(&in, room, snap, &ctx->st_unseen);

@@ -7,6 +7,7 @@
 
 #include "base/cleanup.h"
 #include "runtime-hooks/coroutine/ctask.h"
+#include "runtime-hooks/coroutine/variant.h"
 #include "runtime-hooks/native/elffile.h"
 
 #define RETRIES 3
@@ -369,6 +370,16 @@ static uint32_t stack_len(const struct seen *s)
 	return (uint32_t)len;
 }
 
+/* Linked into the program as it is, the library looks like it. */
+static void tell_library(struct frame *frame)
+{
+	if (strncmp(frame->function, "st_", 3) != 0 &&
+	    strncmp(frame->function, "_st_", 4) != 0)
+		return;
+	frame->own = false;
+	frame->runtime = true;
+}
+
 static bool unwind(const struct st_in *in, struct seen *s)
 {
 	static const enum native_reg order[] = {
@@ -388,7 +399,10 @@ static bool unwind(const struct st_in *in, struct seen *s)
 		native_regs_set(&regs, order[i], s->t.regs[i]);
 	if (native_unwind(in->native, NATIVE_FAST, &regs, &copy, &result))
 		return false;
-	s->unwound = result.stack->n ? result.stack : NULL;
+	s->unwound = NULL;
+	if (result.stack->n)
+		s->unwound = variant_of(in->variants, in->arena, result.stack,
+					tell_library);
 	return true;
 }
 

@@ -20,6 +20,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <ucontext.h>
@@ -267,6 +268,8 @@ static void forks(int n)
 	pid_t child = fork();
 	must(child >= 0, "fork");
 	if (!child) {
+		/* the test ends its parent, and knows nothing of it */
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
 		for (int i = 0; i < n; i += 2) {
 			/* on the stack of one that will not go on */
 			prepare(&all[i], (void (*)(void))body_in_turn, 2,

@@ -141,6 +141,13 @@ static void check_one(const struct victim *v, const struct task_snapshot *snap,
 	assert_string_equal(t->start->function, function);
 	assert_false(t->stack->incomplete);
 	assert_false(t->system);
+	// the first frame that is not the library's
+	for (uint32_t i = 0; i < t->stack->n; i++)
+		if (!t->stack->frames[i]->runtime) {
+			assert_string_equal(t->stack->frames[i]->function,
+					    function);
+			break;
+		}
 }
 
 static void test_each_kind_of_wait(void **state)
