@@ -571,7 +571,7 @@ static struct error *thread_snapshot(void *arg,
 	if (err)
 		return err;
 	snap->duration_ns = clock_mono_ns() - snap->taken_mono_ns;
-	log_debug("thread", "snapshot: %zu threads, %" PRId64 " us", snap->n,
+	log_debug("mem", "snapshot: %zu threads, %" PRId64 " us", snap->n,
 		  snap->duration_ns / 1000);
 	*ret = TAKE(snap);
 	return NULL;
