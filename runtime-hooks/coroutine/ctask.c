@@ -31,7 +31,7 @@ static const struct {
 uint64_t ctask_id(uint32_t number, uint32_t incarnation, uint32_t index)
 {
 	return (uint64_t)number << NUMBER_SHIFT ^
-	       ((uint64_t)incarnation << 32 | index);
+	       ((uint64_t)(incarnation - 1) << 32 | (index + 1ull));
 }
 
 uint64_t ctask_parent(uint32_t number, uint32_t parent,

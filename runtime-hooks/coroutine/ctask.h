@@ -25,7 +25,10 @@ void ctask_fill(const struct lines_in *in, struct arena *arena,
 		const struct ctask_line *line, const struct lines_site *site,
 		struct task *t);
 
-/** The id of line @index in its present incarnation. */
+/**
+ * The id of line @index in its present incarnation, as it is shown: 1, 2, 3 ...
+ * while no line was used twice. @number tells tables apart.
+ */
 uint64_t ctask_id(uint32_t number, uint32_t incarnation, uint32_t index);
 
 /**

@@ -59,7 +59,7 @@ static void test_every_line_is_a_task(void **state)
 	for (uint32_t i = 0; i < 100; i++) {
 		const struct task *t = &snap->tasks[i];
 
-		assert_int_equal(t->id, 1ull << 32 | i);
+		assert_int_equal(t->id, i + 1);
 		assert_int_equal(t->state, TASK_WAITING);
 		assert_int_equal(t->wait, WAIT_READ);
 		assert_int_equal(t->fd, i + 3);
@@ -162,9 +162,9 @@ static void test_parents_also_those_that_ended(void **state)
 	look->w.lines[0][3].parent = 4000;			 // no such line
 	look->w.lines[0][4].parent = 8 | 9u << HOOK_PARENT_BITS; // nor life
 	snap = take();
-	assert_int_equal(snap->tasks[0].parent_id, 1027ull << 32 | 7);
-	assert_int_equal(snap->tasks[1].parent_id, 1026ull << 32 | 7);
-	assert_int_equal(snap->tasks[2].parent_id, 5ull << 32 | 7);
+	assert_int_equal(snap->tasks[0].parent_id, 1026ull << 32 | 8);
+	assert_int_equal(snap->tasks[1].parent_id, 1025ull << 32 | 8);
+	assert_int_equal(snap->tasks[2].parent_id, 4ull << 32 | 8);
 	assert_int_equal(snap->tasks[3].parent_id, 0);
 	assert_int_equal(snap->tasks[4].parent_id, 0);
 }
@@ -226,7 +226,7 @@ static void test_names_and_deadlines(void **state)
 static void test_a_stack_without_its_mark_is_not_its_own(void **state)
 {
 	AUTO_TASKS struct task_snapshot *snap = NULL;
-	uint64_t id = 1ull << 32 | 5;
+	uint64_t id = 1ull << 32 | 5; /* as the hook has it */
 
 	(void)state;
 	for (uint32_t i = 5; i < 8; i++)
@@ -238,9 +238,9 @@ static void test_a_stack_without_its_mark_is_not_its_own(void **state)
 	look->w.stack[501] = id ^ HOOK_MARK;
 	snap = take();
 	assert_int_equal(snap->n, 98);
-	assert_non_null(task_snapshot_find(snap, id));
-	assert_null(task_snapshot_find(snap, 1ull << 32 | 6));
-	assert_null(task_snapshot_find(snap, 1ull << 32 | 7));
+	assert_non_null(task_snapshot_find(snap, 6));
+	assert_null(task_snapshot_find(snap, 7));
+	assert_null(task_snapshot_find(snap, 8));
 }
 
 static void test_one_without_a_stack_waits_for_nothing(void **state)
@@ -308,7 +308,7 @@ static void test_what_ends_meanwhile_is_not_listed(void **state)
 	look->meanwhile = end_one;
 	snap = take();
 	assert_int_equal(snap->torn, 0);
-	assert_null(task_snapshot_find(snap, 1ull << 32 | 10));
+	assert_null(task_snapshot_find(snap, 11));
 	assert_int_equal(snap->n, 99);
 }
 
