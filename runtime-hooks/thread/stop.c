@@ -58,8 +58,8 @@ static int wait_stop(pid_t tid, int *status_ret)
 		/* A sleep takes 50 us more than was asked for. */
 		if (now - begin > SPIN_NS)
 			clock_sleep_until(now + POLL_NS);
-		else
-			sched_yield();
+		else if (now - begin > SPIN_NS / 4)
+			sched_yield(); /* it may need this processor to stop */
 	}
 }
 
