@@ -202,7 +202,7 @@ scenarios: $(PROGRAMS) $(VICTIM) $(TWINS)
 scenarios-run: all scenarios
 	$(Q)'$(abspath $(BIN))' scenario run --all $(ARGS)
 
-$(BUILD)/tests/test_coroutine: | $(HOOK_A)
+$(BUILD)/tests/test_coroutine: | $(HOOK_A) $(HOOK_SO)
 $(BUILD)/tests/%: $(BUILD)/tests/unit/%.o $(LIB)
 	$(call say,LDTEST)
 	$(Q)mkdir -p $(@D)
