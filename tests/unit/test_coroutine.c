@@ -25,6 +25,21 @@ struct said {
 	char chain[2][8];
 };
 
+/* Of the test that runs, for when it fails in the middle. */
+static char last_dir[64];
+
+static int clean_up(void **state)
+{
+	char command[128];
+
+	(void)state;
+	if (!*last_dir)
+		return 0;
+	snprintf(command, sizeof(command), "rm -rf %s", last_dir);
+	*last_dir = '\0';
+	return system(command);
+}
+
 struct victim {
 	char dir[64], program[128], truth[128];
 	pid_t pid;
@@ -51,6 +66,7 @@ static void build(struct victim *v, const char *how)
 	self[n] = '\0';
 	strcpy(v->dir, "/tmp/stranded-churn-XXXXXX");
 	assert_non_null(mkdtemp(v->dir));
+	strcpy(last_dir, v->dir);
 	snprintf(v->program, sizeof(v->program), "%s/churn", v->dir);
 	snprintf(v->truth, sizeof(v->truth), "%s/truth", v->dir);
 	snprintf(command, sizeof(command),
@@ -494,17 +510,19 @@ static void test_a_program_that_ends(void **state)
 	finish(&v);
 }
 
+#define T(f) cmocka_unit_test_teardown(f, clean_up)
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_all_as_it_says),
-		cmocka_unit_test(test_with_frame_pointers_and_no_optimization),
-		cmocka_unit_test(test_stacks_are_those_of_libunwind),
-		cmocka_unit_test(test_no_wrong_stack_while_all_move),
-		cmocka_unit_test(test_two_copies_of_the_hook),
-		cmocka_unit_test(test_a_child_of_fork),
-		cmocka_unit_test(test_a_program_without_a_hook),
-		cmocka_unit_test(test_a_program_that_ends),
+		T(test_all_as_it_says),
+		T(test_with_frame_pointers_and_no_optimization),
+		T(test_stacks_are_those_of_libunwind),
+		T(test_no_wrong_stack_while_all_move),
+		T(test_two_copies_of_the_hook),
+		T(test_a_child_of_fork),
+		T(test_a_program_without_a_hook),
+		T(test_a_program_that_ends),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
