@@ -29,8 +29,9 @@
 #define KINDS(X)                                                               \
 	X(read)                                                                \
 	X(recv)                                                                \
-	X(recv_timeout) X(write) X(accept) X(poll) X(poll_two) X(ppoll)        \
-		X(select) X(epoll) X(futex) X(sleep)
+	X(recv_timeout)                                                        \
+	X(write) X(accept) X(poll) X(poll_two) X(ppoll) X(select) X(epoll)     \
+		X(futex) X(sleep)
 
 #define ENUM(name) KIND_##name,
 enum { KINDS(ENUM) N_KINDS };
