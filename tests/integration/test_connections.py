@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What is said of a connection, by the way in which it lives or dies."""
 import shutil
+import subprocess
 
 import pytest
 
@@ -52,6 +53,45 @@ def test_client_of_a_rebooted_server_is_half_open(net, conns, family):
     assert f["socket"]["remote"] == near["remote"]
     assert f["socket"]["state"] == "established"
     assert "peer-netns-lookup" in [e["kind"] for e in f["socket"]["evidence"]]
+
+
+# A host that is busy just when other namespaces are looked at the first time.
+SLOW_SETNS = """
+#define _GNU_SOURCE
+#include <sched.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+static long long now_ms(void)
+{
+	struct timespec t;
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return t.tv_sec * 1000LL + t.tv_nsec / 1000000;
+}
+int setns(int fd, int type)
+{
+	static long long first;
+	if (!first)
+		first = now_ms();
+	if (now_ms() - first < 900)
+		usleep(60000);
+	return syscall(SYS_setns, fd, type);
+}
+"""
+
+
+def test_a_slow_look_at_the_peer_is_proof_as_well(net, conns, tmp_path):
+    slow = tmp_path / "slow.so"
+    (tmp_path / "slow.c").write_text(SLOW_SETNS)
+    subprocess.run(["gcc", "-shared", "-fPIC", "-o", slow, tmp_path / "slow.c"],
+                   check=True)
+    client, near, reader = client_of_a_rebooted_server(net, conns)
+    result = world.check(client.pid, env={
+        "LD_PRELOAD": str(slow),
+        "ASAN_OPTIONS": "verify_asan_link_order=0"})
+    f = one_finding(result, "half-open", "proven")
+    assert world.task_ids(f) == {reader}
+    assert result.seconds > 1.2, "it was not slow"
     assert f["stack"][0]["function"]
     assert any(s["function"] == "main.readReply" for s in f["stack"])
 
