@@ -571,8 +571,10 @@ static struct error *thread_snapshot(void *arg,
 	if (err)
 		return err;
 	snap->duration_ns = clock_mono_ns() - snap->taken_mono_ns;
-	log_debug("thread", "snapshot: %zu threads, %" PRId64 " us", snap->n,
-		  snap->duration_ns / 1000);
+	log_debug("mem",
+		  "snapshot: %zu threads, %" PRId64 " us, stopped %" PRId64
+		  " us",
+		  snap->n, snap->duration_ns / 1000, snap->stopped_ns / 1000);
 	*ret = TAKE(snap);
 	return NULL;
 }

@@ -26,14 +26,19 @@
 #include <unistd.h>
 
 #define NAMED __attribute__((noinline, noclone))
-/* clang-format off */
 #define KINDS(X)                                                               \
 	X(read)                                                                \
 	X(recv)                                                                \
 	X(recv_timeout)                                                        \
-	X(write) X(accept) X(poll) X(poll_two) X(ppoll) X(select) X(epoll)     \
-		X(futex) X(sleep)
-/* clang-format on */
+	X(write)                                                               \
+	X(accept)                                                              \
+	X(poll)                                                                \
+	X(poll_two)                                                            \
+	X(ppoll)                                                               \
+	X(select)                                                              \
+	X(epoll)                                                               \
+	X(futex)                                                               \
+	X(sleep)
 
 #define ENUM(name) KIND_##name,
 enum { KINDS(ENUM) N_KINDS };
