@@ -183,7 +183,7 @@ static void test_tasks_ascend_by_id(void **state)
 		assert_true(snap->tasks[i - 1].id < snap->tasks[i].id);
 	for (size_t i = 0; i < snap->n; i++)
 		assert_int_equal(snap->tasks[i].fd,
-				 (uint32_t)snap->tasks[i].id + 3);
+				 (uint32_t)snap->tasks[i].id + 2);
 }
 
 static void test_names_and_deadlines(void **state)
