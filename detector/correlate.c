@@ -2,6 +2,7 @@
 #include "detector/correlate.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/cleanup.h"
 #include "detector/advice.h"
@@ -31,26 +32,44 @@ struct walk {
 	} unseen; /* of that set */
 };
 
+static struct task_mark mark_of(const struct task *t)
+{
+	return (struct task_mark){
+		.id = t->id,
+		.handle = t->handle,
+		.sp = t->sp,
+		.pc = t->pc,
+		.wait_since_mono_ns = t->wait_since_mono_ns,
+		.runs = t->runs,
+		.state = t->state,
+		.fd = t->fd,
+		.torn = t->torn,
+	};
+}
+
 struct task_mark *correlate_marks(const struct task_snapshot *snap,
 				  struct arena *arena)
 {
 	struct task_mark *v = arena_array(arena, snap->n + 1, sizeof(*v));
 
-	for (size_t i = 0; v && i < snap->n; i++) {
-		const struct task *t = &snap->tasks[i];
+	for (size_t i = 0; v && i < snap->n; i++)
+		v[i] = mark_of(&snap->tasks[i]);
+	return v;
+}
 
-		v[i] = (struct task_mark){
-			.id = t->id,
-			.handle = t->handle,
-			.sp = t->sp,
-			.pc = t->pc,
-			.wait_since_mono_ns = t->wait_since_mono_ns,
-			.runs = t->runs,
-			.state = t->state,
-			.fd = t->fd,
-			.torn = t->torn,
-		};
+struct task_mark *correlate_marks_instead(struct task_snapshot *snap)
+{
+	_Static_assert(sizeof(struct task_mark) <= sizeof(struct task),
+		       "a mark lies where its task or an earlier one was");
+	struct task_mark *v = (struct task_mark *)(void *)snap->tasks;
+
+	for (size_t i = 0; i < snap->n; i++) {
+		struct task_mark mark = mark_of(&snap->tasks[i]);
+
+		memcpy(&v[i], &mark, sizeof(mark));
 	}
+	snap->tasks = NULL;
+	snap->n = 0;
 	return v;
 }
 

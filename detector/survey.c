@@ -262,13 +262,14 @@ static struct error *look_again(struct survey *s, struct task_set *set)
 	struct error *err = set->source->snapshot(set->context, &light, &again);
 	if (err)
 		return as_gap(s, err);
-	set->marks = correlate_marks(again, s->arena);
-	if (!set->marks)
-		return &error_nomem;
 	set->n_marks = again->n;
 	set->observed_ms =
 		(again->taken_mono_ns - set->snapshot->taken_mono_ns) / 1000000;
-	return NULL;
+	/* NULL would say that nobody looked. */
+	set->marks = again->n ? correlate_marks_instead(again)
+			      : correlate_marks(again, s->arena);
+	set->again = TAKE(again);
+	return set->marks ? NULL : &error_nomem;
 }
 
 static struct error *look_again_all(struct survey *s)

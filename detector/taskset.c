@@ -63,6 +63,7 @@ bool task_is_blocked(const struct task *task)
 
 void task_set_deinit(struct task_set *set)
 {
+	task_snapshot_destroy(set->again);
 	task_snapshot_destroy(set->snapshot);
 	if (set->source && set->context)
 		set->source->detach(set->context);

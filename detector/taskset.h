@@ -18,6 +18,7 @@ struct task_set {
 	/** The second look, ascending by id. NULL: there was none. */
 	struct task_mark *marks;
 	size_t n_marks;
+	struct task_snapshot *again; /* what the marks are part of, or NULL */
 	/** Time between the two looks; 0 without a second one. */
 	int64_t observed_ms;
 };

@@ -169,7 +169,7 @@ struct label {
 };
 
 /**
- * One task. Kept small (about 180 bytes) by bit-fields, since a snapshot of
+ * One task. Kept small (184 bytes) by bit-fields, since a snapshot of
  * 100,000 goroutines has as many; members are used as ever, but have no
  * address.
  */
@@ -204,14 +204,14 @@ struct task {
 	 * coroutine: its record's generation): the same in two looks, and it
 	 * has not run between them. 0: not known. */
 	uint64_t runs;
-	/* Time-out of the call it waits in, -1 none; of WAIT_POLL, WAIT_EPOLL,
-	 * WAIT_IO_URING and WAIT_FUTEX only. */
-	int64_t timeout_ms;
 	/* What a WAIT_POLL or WAIT_EPOLL watches, as far as it could be told,
 	 * at most TASK_MAX_WAIT_FDS; NULL: none, or not known. With WAIT_POLL
 	 * fd is the only one of the set, or -1. */
 	const struct wait_fd *fds;
 	uint32_t n_fds;
+	/* Time-out of the call it waits in, -1 none; of WAIT_POLL, WAIT_EPOLL,
+	 * WAIT_IO_URING and WAIT_FUTEX only. See task_timeout(). */
+	int32_t timeout_ms;
 	raddr_t sp, pc;			/* where it is parked; 0 when running */
 	raddr_t handle;			/* address of its record (Go: the g) */
 	const struct stack *stack;	/* NULL: none could be had */
@@ -220,6 +220,12 @@ struct task {
 	const struct wait_object *objects;
 	const struct label *labels;
 };
+
+/** A time-out as a task has it: more than 24 days are 24 days. */
+static inline int32_t task_timeout(int64_t ms)
+{
+	return ms < 0 ? -1 : ms > INT32_MAX ? INT32_MAX : (int32_t)ms;
+}
 
 struct task_snapshot {
 	struct arena *arena;

@@ -106,7 +106,8 @@ static void set_deadline(const struct lines_in *in, int64_t at, struct task *t)
 
 	if (t->wait == WAIT_POLL && at > 0 && t->wait_since_mono_ns &&
 	    at > t->wait_since_mono_ns)
-		t->timeout_ms = (at - t->wait_since_mono_ns) / 1000000;
+		t->timeout_ms =
+			task_timeout((at - t->wait_since_mono_ns) / 1000000);
 	if (write || t->wait == WAIT_POLL)
 		t->write_deadline = deadline;
 	if (!write)

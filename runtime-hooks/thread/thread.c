@@ -295,7 +295,7 @@ static int decode(struct taking *t, const struct process_syscall *c,
 		task->fd = (int)c->args[0];
 		task->fd_proof = FD_SYSCALL;
 	}
-	task->timeout_ms = call_timeout(t, kind, c);
+	task->timeout_ms = task_timeout(call_timeout(t, kind, c));
 	if (kind->set == SET_FUTEX)
 		return set_futex(t, c, task);
 	int rc = t->opt->fds ? read_set(t, kind, c, &set) : 0;
