@@ -27,6 +27,7 @@ PREFIX     ?= /usr/local
 BINDIR     ?= $(PREFIX)/bin
 MANDIR     ?= $(PREFIX)/share/man
 DATADIR    ?= $(PREFIX)/share/stranded
+LIBDIR     ?= $(PREFIX)/lib
 LIBEXECDIR ?= $(PREFIX)/libexec/stranded
 DESTDIR    ?=
 PKG_CONFIG ?= pkg-config
@@ -37,13 +38,13 @@ GO         ?= go
 BUILD      ?= build$(if $(SAN),-san)
 VERSION    ?= $(shell git describe --always --dirty 2>/dev/null || echo unknown)
 
-PKGS       := libnl-3.0 libnl-route-3.0 libnl-nf-3.0 jansson inih
+PKGS       := libnl-3.0 libnl-route-3.0 libnl-nf-3.0 jansson inih libunwind-generic libdw libelf
 TEST_PKGS  := cmocka
 
 # Asked for once, and only when something is compiled: there may be no
 # pkg-config yet when this file is read.
 pkg_cflags = $(eval pkg_cflags := $$(shell $(PKG_CONFIG) --cflags $(PKGS)))$(pkg_cflags)
-pkg_libs   = $(eval pkg_libs := $$(shell $(PKG_CONFIG) --libs $(PKGS)))$(pkg_libs)
+pkg_libs   = $(eval pkg_libs := $$(shell $(PKG_CONFIG) --libs $(PKGS)) -liberty)$(pkg_libs)
 test_libs  = $(eval test_libs := $$(shell $(PKG_CONFIG) --libs $(TEST_PKGS)))$(test_libs)
 
 CFLAGS     ?= -O2 -g
@@ -147,10 +148,12 @@ $(BUILD)/.flags: need-packages
 $(BUILD)/.version: FORCE
 	@$(call stamp,$(VERSION))
 $(BUILD)/.place: FORCE
-	@$(call stamp,$(DATADIR) $(LIBEXECDIR))
+	@$(call stamp,$(DATADIR) $(LIBDIR) $(LIBEXECDIR))
 $(BUILD)/scenarios/run/place.o: $(BUILD)/.place
 $(BUILD)/scenarios/run/place.o: private OWN_CPPFLAGS = \
 	-DSTRANDED_DATADIR='"$(DATADIR)"' -DSTRANDED_LIBEXECDIR='"$(LIBEXECDIR)"'
+$(BUILD)/detector/cmd_run.o: $(BUILD)/.place
+$(BUILD)/detector/cmd_run.o: private OWN_CPPFLAGS = -DSTRANDED_LIBDIR='"$(LIBDIR)"'
 $(BUILD)/detector/version.o: private OWN_CPPFLAGS = -DSTRANDED_VERSION='"$(VERSION)"'
 $(BUILD)/detector/version.o: $(BUILD)/.version
 $(BUILD)/detector/rules_builtin.o: $(wildcard detector/*.rules)

@@ -105,7 +105,7 @@ const struct command cli_commands[] = {
 		  OPT_QUICK | OPT_RST_SHIELD | OPT_RULES | OPT_STACKS |
 		  OPT_WINDOW,
 	  FORMAT_BIT(FORMAT_TEXT) | FORMAT_BIT(FORMAT_JSON), 0, SIZE_MAX,
-	  cmd_check },
+	  cmd_check, false },
 	{ "ps", "PID|NAME",
 	  "list the goroutines, what each waits on, and where",
 	  "One look at every goroutine: what it waits for, since when, on which "
@@ -114,7 +114,7 @@ const struct command cli_commands[] = {
 	  COMMON | OPT_COLOR | OPT_FORMAT | OPT_NET_FROM | OPT_STACKS,
 	  FORMAT_BIT(FORMAT_TEXT) | FORMAT_BIT(FORMAT_JSON) |
 		  FORMAT_BIT(FORMAT_DEBUG2),
-	  1, 1, cmd_ps },
+	  1, 1, cmd_ps, false },
 	{ "sockets", "PID|NAME | --net-from FILE",
 	  "list the TCP connections, the verdict on each, and who waits on it",
 	  "Every TCP socket of the process, in whichever network namespace it "
@@ -122,8 +122,8 @@ const struct command cli_commands[] = {
 	  "goroutine that waits on it.",
 	  COMMON | OPT_COLOR | OPT_FORMAT | OPT_NET_FROM | OPT_NET_RECORD |
 		  OPT_POLICY | OPT_QUICK,
-	  FORMAT_BIT(FORMAT_TEXT) | FORMAT_BIT(FORMAT_JSON), 0, 1,
-	  cmd_sockets },
+	  FORMAT_BIT(FORMAT_TEXT) | FORMAT_BIT(FORMAT_JSON), 0, 1, cmd_sockets,
+	  false },
 	{ "probe", "PID|NAME",
 	  "ask the peers of silent connections whether they are still there",
 	  "Sends up to three window probes (packets without data that any peer "
@@ -135,7 +135,8 @@ const struct command cli_commands[] = {
 	  "program.",
 	  COMMON | OPT_COLOR | OPT_FD | OPT_FORMAT | OPT_NET_RECORD |
 		  OPT_REMOTE | OPT_RST_SHIELD | OPT_WINDOW,
-	  FORMAT_BIT(FORMAT_TEXT) | FORMAT_BIT(FORMAT_JSON), 1, 1, cmd_probe },
+	  FORMAT_BIT(FORMAT_TEXT) | FORMAT_BIT(FORMAT_JSON), 1, 1, cmd_probe,
+	  false },
 	{ "heal", "PID|NAME --fd N | --remote ADDR | --finding ID",
 	  "let go of who waits on a connection that is proven dead",
 	  "Looks at the process as check does, says what it will do, does it, "
@@ -149,7 +150,18 @@ const struct command cli_commands[] = {
 		  OPT_FINDING | OPT_FORCE | OPT_FORMAT | OPT_HOW |
 		  OPT_MIN_BLOCKED | OPT_PROBE | OPT_REMOTE | OPT_RST_SHIELD |
 		  OPT_RULES | OPT_WINDOW,
-	  FORMAT_BIT(FORMAT_TEXT) | FORMAT_BIT(FORMAT_JSON), 1, 1, cmd_heal },
+	  FORMAT_BIT(FORMAT_TEXT) | FORMAT_BIT(FORMAT_JSON), 1, 1, cmd_heal,
+	  false },
+	{ "run", "[--] CMD [ARG]...",
+	  "become a program whose coroutines can be seen from outside",
+	  "Puts libstranded-hook.so into LD_PRELOAD and executes CMD, which "
+	  "thus keeps the pid, the terminal, the signals and the exit status. "
+	  "Coroutines of makecontext and swapcontext, Boost.Context, GNU Pth "
+	  "and PCL are then known to check and ps, and so is the call that a "
+	  "coroutine of another library was last seen to wait in. What the "
+	  "hook does not reach (setuid, static, musl) is said on standard "
+	  "error, and runs nevertheless.",
+	  OPT_HELP, FORMAT_BIT(FORMAT_TEXT), 1, SIZE_MAX, cmd_run, true },
 	{ "lab", "up|exec|fault|heal-fault|status|list|faults|down [ARG]...",
 	  "hosts as network namespaces, and every way a connection dies",
 	  "'up TOPOLOGY' (pair, lan, routed, nat, proxy) builds hosts a, b, c "
@@ -159,7 +171,7 @@ const struct command cli_commands[] = {
 	  "is left after 'down'. Needs root, or user namespaces.",
 	  COMMON | OPT_COLOR | OPT_FORMAT | OPT_NAME | OPT_OWNER,
 	  FORMAT_BIT(FORMAT_TEXT) | FORMAT_BIT(FORMAT_JSON), 0, SIZE_MAX,
-	  cmd_lab },
+	  cmd_lab, false },
 	{ "scenario", "list | run NAME... | run --all",
 	  "play the ways in which connections die, and judge the verdicts",
 	  "Each scenario builds a lab of network namespaces, strands a program "
@@ -170,20 +182,21 @@ const struct command cli_commands[] = {
 	  COMMON | OPT_ALL | OPT_FAMILY | OPT_FORMAT | OPT_JOBS | OPT_VICTIM |
 		  OPT_WITHIN,
 	  FORMAT_BIT(FORMAT_TEXT) | FORMAT_BIT(FORMAT_JSON), 1, SIZE_MAX,
-	  cmd_scenario },
+	  cmd_scenario, false },
 	{ "doctor", "[PID|NAME]",
 	  "say what can be seen here, what is missing, and the remedy",
 	  "Without a process: permissions, kernel features and namespaces. With "
 	  "one: also whether its memory, runtime and sockets can be read, and "
 	  "how the runtime's layout was found.",
 	  COMMON | OPT_COLOR | OPT_FORMAT,
-	  FORMAT_BIT(FORMAT_TEXT) | FORMAT_BIT(FORMAT_JSON), 0, 1, cmd_doctor },
+	  FORMAT_BIT(FORMAT_TEXT) | FORMAT_BIT(FORMAT_JSON), 0, 1, cmd_doctor,
+	  false },
 	{ "version", "", "print the version", "Prints one line.", OPT_HELP,
-	  FORMAT_BIT(FORMAT_TEXT), 0, 0, cmd_version },
+	  FORMAT_BIT(FORMAT_TEXT), 0, 0, cmd_version, false },
 	{ "help", "[COMMAND]", "explain a command",
 	  "Without a command: the overview.", OPT_HELP, FORMAT_BIT(FORMAT_TEXT),
-	  0, 1, cmd_help },
-	{ NULL, NULL, NULL, NULL, 0, 0, 0, 0, NULL },
+	  0, 1, cmd_help, false },
+	{ NULL, NULL, NULL, NULL, 0, 0, 0, 0, NULL, false },
 };
 
 #define N_OPTIONS (sizeof(cli_options) / sizeof(cli_options[0]) - 1)
@@ -198,10 +211,12 @@ const struct command *cli_find_command(const char *name)
 
 /* The tables for getopt_long(3); val is the row in cli_options, plus 256. */
 static void make_getopt(struct option longs[N_OPTIONS + 1],
-			char shorts[2 * N_OPTIONS + 2])
+			char shorts[2 * N_OPTIONS + 3], bool in_order)
 {
 	char *s = shorts;
 
+	if (in_order)
+		*s++ = '+';
 	*s++ = ':'; /* a missing argument is ':', not '?' */
 	for (size_t i = 0; i < N_OPTIONS; i++) {
 		const struct cli_option *o = &cli_options[i];
@@ -471,13 +486,32 @@ static struct error *apply(const struct cli_option *o, const char *arg,
 	return NULL;
 }
 
-static struct error *parse_options(int argc, char **argv, struct cli *cli)
+/*
+ * The index of the first word that is no option: the command, if that is one.
+ * Nothing is applied, and wrong options are for parse_options() to name.
+ */
+static int first_word(int argc, char **argv)
 {
 	struct option longs[N_OPTIONS + 1];
-	char shorts[2 * N_OPTIONS + 2];
+	char shorts[2 * N_OPTIONS + 3];
+
+	make_getopt(longs, shorts, true);
+	optind = 0;
+	opterr = 0;
+	while (getopt_long(argc, argv, shorts, longs, NULL) != -1)
+		;
+	return optind;
+}
+
+/* @in_order: up to the first word that is no option; else all. */
+static struct error *parse_options(int argc, char **argv, bool in_order,
+				   struct cli *cli)
+{
+	struct option longs[N_OPTIONS + 1];
+	char shorts[2 * N_OPTIONS + 3];
 	int val;
 
-	make_getopt(longs, shorts);
+	make_getopt(longs, shorts, in_order);
 	optind = 0; /* glibc: start anew, also on a second call */
 	opterr = 0;
 	while ((val = getopt_long(argc, argv, shorts, longs, NULL)) != -1) {
@@ -580,6 +614,10 @@ static struct error *check_fit(struct cli *cli)
 		return error_new(ERROR_USAGE,
 				 "a recording is of one process; not with "
 				 "--all");
+	if (cli->n_args < c->min_args && c->takes_command)
+		return error_new(ERROR_USAGE,
+				 "which command? usage: stranded %s %s",
+				 c->name, c->args);
 	if (cli->n_args < c->min_args ||
 	    (!cli->n_args && c->run == cmd_check && !cli->all) ||
 	    (!cli->n_args && c->run == cmd_sockets && !cli->net_from))
@@ -598,12 +636,26 @@ struct error *cli_parse(int argc, char **argv, struct cli *ret)
 			     .fd = -1,
 			     .min_blocked_ms = -1,
 			     .within_ms = -1 };
-	struct error *err = parse_options(argc, argv, ret);
+	int word = first_word(argc, argv);
+	const struct command *first = word < argc ? cli_find_command(argv[word])
+						  : NULL;
+	bool in_order = first && first->takes_command;
+	struct error *err =
+		parse_options(in_order ? word : argc, argv, in_order, ret);
 	if (err)
 		return err;
+	if (in_order) {
+		argc -= word;
+		argv += word;
+		ret->command = first;
+		ret->command_named = true;
+		err = parse_options(argc, argv, true, ret);
+		if (err)
+			return err;
+	}
 	ret->args = (const char *const *)(argv + optind);
 	ret->n_args = (size_t)(argc - optind);
-	if (ret->n_args) {
+	if (ret->n_args && !in_order) {
 		const struct command *c = cli_find_command(ret->args[0]);
 
 		if (c) {

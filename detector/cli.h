@@ -34,36 +34,36 @@ enum color_mode { COLOR_AUTO, COLOR_ALWAYS, COLOR_NEVER };
 
 /** A bit per option: which were given, and which a command takes. */
 enum cli_option_bit {
-	OPT_ALL = 1 << 0,
-	OPT_COLOR = 1 << 1,
-	OPT_FORMAT = 1 << 2,
-	OPT_HELP = 1 << 3,
-	OPT_MIN_BLOCKED = 1 << 4,
-	OPT_MIN_GROUP = 1 << 5,
-	OPT_NET_FROM = 1 << 6,
-	OPT_NET_RECORD = 1 << 7,
-	OPT_QUICK = 1 << 8,
-	OPT_RULES = 1 << 9,
-	OPT_STACKS = 1 << 10,
-	OPT_VERBOSE = 1 << 11,
-	OPT_VERSION = 1 << 12,
-	OPT_PROBE = 1 << 13,
-	OPT_WINDOW = 1 << 14,
-	OPT_RST_SHIELD = 1 << 15,
-	OPT_FD = 1 << 16,
-	OPT_REMOTE = 1 << 17,
-	OPT_NAME = 1 << 18,
-	OPT_OWNER = 1 << 19,
-	OPT_VICTIM = 1 << 20,
-	OPT_JOBS = 1 << 21,
-	OPT_FAMILY = 1 << 22,
-	OPT_FINDING = 1 << 23,
-	OPT_HOW = 1 << 24,
-	OPT_DRY_RUN = 1 << 25,
-	OPT_FORCE = 1 << 26,
-	OPT_ARM_KEEPALIVE = 1 << 27,
-	OPT_POLICY = 1 << 28,
-	OPT_WITHIN = 1 << 29,
+	OPT_ALL = UINT64_C(1) << 0,
+	OPT_COLOR = UINT64_C(1) << 1,
+	OPT_FORMAT = UINT64_C(1) << 2,
+	OPT_HELP = UINT64_C(1) << 3,
+	OPT_MIN_BLOCKED = UINT64_C(1) << 4,
+	OPT_MIN_GROUP = UINT64_C(1) << 5,
+	OPT_NET_FROM = UINT64_C(1) << 6,
+	OPT_NET_RECORD = UINT64_C(1) << 7,
+	OPT_QUICK = UINT64_C(1) << 8,
+	OPT_RULES = UINT64_C(1) << 9,
+	OPT_STACKS = UINT64_C(1) << 10,
+	OPT_VERBOSE = UINT64_C(1) << 11,
+	OPT_VERSION = UINT64_C(1) << 12,
+	OPT_PROBE = UINT64_C(1) << 13,
+	OPT_WINDOW = UINT64_C(1) << 14,
+	OPT_RST_SHIELD = UINT64_C(1) << 15,
+	OPT_FD = UINT64_C(1) << 16,
+	OPT_REMOTE = UINT64_C(1) << 17,
+	OPT_NAME = UINT64_C(1) << 18,
+	OPT_OWNER = UINT64_C(1) << 19,
+	OPT_VICTIM = UINT64_C(1) << 20,
+	OPT_JOBS = UINT64_C(1) << 21,
+	OPT_FAMILY = UINT64_C(1) << 22,
+	OPT_FINDING = UINT64_C(1) << 23,
+	OPT_HOW = UINT64_C(1) << 24,
+	OPT_DRY_RUN = UINT64_C(1) << 25,
+	OPT_FORCE = UINT64_C(1) << 26,
+	OPT_ARM_KEEPALIVE = UINT64_C(1) << 27,
+	OPT_POLICY = UINT64_C(1) << 28,
+	OPT_WITHIN = UINT64_C(1) << 29,
 };
 
 /** How `heal` lets go of who waits. */
@@ -75,7 +75,7 @@ struct command;
 struct cli {
 	const struct command *command;
 	bool command_named; /* the command was written, not implied */
-	uint32_t given;	    /* enum cli_option_bit */
+	uint64_t given;	    /* enum cli_option_bit */
 	enum format format;
 	enum color_mode color;
 	bool all, quick, stacks, verbose;
@@ -108,10 +108,13 @@ struct command {
 	const char *args;    /* for the synopsis: "PID|NAME..." */
 	const char *summary; /* one line, no full stop */
 	const char *details; /* a paragraph for --help */
-	uint32_t options;    /* enum cli_option_bit that it takes */
+	uint64_t options;    /* enum cli_option_bit that it takes */
 	uint32_t formats;    /* bit per enum format */
 	size_t min_args, max_args;
 	int (*run)(const struct cli *cli); /* returns an enum exit_status */
+	/* the first argument begins another program's command line: what
+	 * follows is none of ours, even if it looks like an option */
+	bool takes_command;
 };
 
 struct cli_option {
@@ -151,6 +154,7 @@ int cmd_probe(const struct cli *cli);
 int cmd_lab(const struct cli *cli);
 int cmd_scenario(const struct cli *cli);
 int cmd_heal(const struct cli *cli);
+int cmd_run(const struct cli *cli);
 int cmd_doctor(const struct cli *cli);
 int cmd_version(const struct cli *cli);
 int cmd_help(const struct cli *cli);

@@ -32,7 +32,7 @@ static void put_option(struct text *t, const struct cli_option *o)
 	put_row(t, left, o->help);
 }
 
-static void put_options(struct text *t, uint32_t options)
+static void put_options(struct text *t, uint64_t options)
 {
 	fputs("\nOptions:\n", t->out);
 	for (const struct cli_option *o = cli_options; o->name; o++)

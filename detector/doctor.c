@@ -329,21 +329,22 @@ static void check_tasks(struct doctor *d, const struct runtime_source *source,
 
 static void check_runtime(struct doctor *d, const struct process *p)
 {
-	const struct runtime_source *source;
-	void *context;
-	AUTO_ERROR struct error *err = runtime_attach(p, &source, &context);
+	struct runtime_attached v[RUNTIME_MAX_SOURCES];
+	AUTO_ERROR struct error *why = NULL;
+	size_t n = 0;
+	AUTO_ERROR struct error *err = runtime_attach_all(p, v, &n, &why);
 
-	if (err) {
-		doctor_add(d, DOCTOR_MISSING, "runtime", NULL, "%s",
-			   error_text(err));
-		return;
+	if (err || why)
+		doctor_add(d, n ? DOCTOR_NOTE : DOCTOR_MISSING, "runtime", NULL,
+			   "%s", error_text(err ? err : why));
+	for (size_t i = 0; i < n; i++) {
+		doctor_add(d, DOCTOR_OK, "runtime", NULL, "%s",
+			   v[i].source->version(v[i].context));
+		/* Some of the layout is learnt from the first snapshot. */
+		check_tasks(d, v[i].source, v[i].context);
+		v[i].source->explain(v[i].context, explain_line, d);
 	}
-	doctor_add(d, DOCTOR_OK, "runtime", NULL, "%s",
-		   source->version(context));
-	/* Some of the layout is learnt from the first snapshot. */
-	check_tasks(d, source, context);
-	source->explain(context, explain_line, d);
-	source->detach(context);
+	runtime_detach_all(v, n);
 }
 
 static void check_sockets(struct doctor *d, const struct process *p)

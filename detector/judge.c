@@ -56,6 +56,10 @@ bool task_waits_on_network(const struct task *task)
 	case WAIT_SYSCALL:
 	case WAIT_RUNTIME:
 	case WAIT_OTHER:
+	case WAIT_POLL:
+	case WAIT_EPOLL:
+	case WAIT_IO_URING:
+	case WAIT_FUTEX:
 		/* A poller's record that names it is proof enough. */
 		return task->fd_proof == FD_PROVEN;
 	}
@@ -289,6 +293,10 @@ struct judgement judge_group_member(const struct task *task,
 	case WAIT_SYSCALL:
 	case WAIT_RUNTIME:
 	case WAIT_OTHER:
+	case WAIT_POLL:
+	case WAIT_EPOLL:
+	case WAIT_IO_URING:
+	case WAIT_FUTEX:
 		return fine;
 	}
 	/* Here the lower end counts: many wait briefly in a busy program. */

@@ -9,14 +9,16 @@
 /*
  * Started with stdin, stdout or stderr closed, the next file opened would take
  * its number, and be given what is said there: a recording, or a socket. What
- * stands there instead fails as the closed one would: read only for output.
+ * stands there instead fails as the closed one would: read only for output. A
+ * program that `run` becomes finds it closed, as it would have been.
  */
 static void hold_standard_fds(void)
 {
 	for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++)
 		if (fcntl(fd, F_GETFD) < 0)
 			open("/dev/null",
-			     fd == STDIN_FILENO ? O_WRONLY : O_RDONLY);
+			     (fd == STDIN_FILENO ? O_WRONLY : O_RDONLY) |
+				     O_CLOEXEC);
 }
 
 int main(int argc, char **argv)

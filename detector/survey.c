@@ -82,6 +82,20 @@ static struct error *as_no_runtime(struct survey *s, struct error *err)
 	return NULL;
 }
 
+static struct error *attach_first(struct survey *s)
+{
+	struct runtime_attached v[RUNTIME_MAX_SOURCES];
+	size_t n = 0;
+	struct error *err = runtime_attach_all(s->process, v, &n, NULL);
+
+	if (err)
+		return err;
+	s->source = v[0].source;
+	s->context = v[0].context;
+	runtime_detach_all(v + 1, n - 1);
+	return NULL;
+}
+
 static struct error *take_tasks(struct survey *s,
 				const struct survey_options *opt)
 {
@@ -90,7 +104,7 @@ static struct error *take_tasks(struct survey *s,
 	if (opt->no_tasks || !s->process)
 		return NULL;
 	ro.stacks = opt->stacks;
-	struct error *err = runtime_attach(s->process, &s->source, &s->context);
+	struct error *err = attach_first(s);
 	if (!err)
 		err = s->source->snapshot(s->context, &ro, &s->tasks);
 	if (!err)

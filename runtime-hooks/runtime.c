@@ -12,30 +12,55 @@ const struct runtime_options runtime_everything = {
 
 const struct runtime_source *const runtime_sources[] = { &runtime_go, NULL };
 
-struct error *runtime_attach(const struct process *p,
-			     const struct runtime_source **source_ret,
-			     void **ctx_ret)
+/* "looks like it, but" says more than "is not", and so does what came first. */
+static void keep_nearest(struct error **nearest, struct error *err)
+{
+	if (!*nearest || (error_code(*nearest) == ERROR_UNSUPPORTED &&
+			  error_code(err) != ERROR_UNSUPPORTED)) {
+		error_free(*nearest);
+		*nearest = err;
+	} else {
+		error_free(err);
+	}
+}
+
+struct error *
+runtime_attach_all(const struct process *p,
+		   struct runtime_attached ret[RUNTIME_MAX_SOURCES],
+		   size_t *n_ret, struct error **why_ret)
 {
 	struct error *nearest = NULL;
+	bool runtime = false;
+	size_t n = 0;
 
-	for (size_t i = 0; runtime_sources[i]; i++) {
-		struct error *err = runtime_sources[i]->attach(p, ctx_ret);
+	for (size_t i = 0; runtime_sources[i] && n < RUNTIME_MAX_SOURCES; i++) {
+		const struct runtime_source *s = runtime_sources[i];
+		struct error *err = s->attach(p, &ret[n].context);
 
 		if (!err) {
-			error_free(nearest);
-			*source_ret = runtime_sources[i];
-			return NULL;
+			runtime |= s->kind != TASK_THREAD;
+			ret[n++].source = s;
+			continue;
 		}
-		log_debug("go", "source %s: %s", runtime_sources[i]->name,
-			  error_text(err));
-		// "looks like it, but" says more than "is not"
-		if (!nearest || error_code(nearest) == ERROR_UNSUPPORTED) {
-			error_free(nearest);
-			nearest = err;
-		} else {
-			error_free(err);
-		}
+		log_debug("go", "source %s: %s", s->name, error_text(err));
+		keep_nearest(&nearest, err);
 	}
-	return nearest ? nearest
-		       : error_new(ERROR_UNSUPPORTED, "no task source fits");
+	*n_ret = n;
+	if (!n)
+		return nearest ? nearest
+			       : error_new(ERROR_UNSUPPORTED,
+					   "no task source fits");
+	if (runtime || !why_ret) {
+		error_free(nearest);
+		nearest = NULL;
+	}
+	if (why_ret)
+		*why_ret = nearest;
+	return NULL;
+}
+
+void runtime_detach_all(struct runtime_attached *v, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		v[i].source->detach(v[i].context);
 }

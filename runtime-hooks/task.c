@@ -50,6 +50,10 @@ const char *wait_kind_name(enum wait_kind kind)
 		[WAIT_SYSCALL] = "syscall",
 		[WAIT_RUNTIME] = "runtime",
 		[WAIT_OTHER] = "other",
+		[WAIT_POLL] = "poll",
+		[WAIT_EPOLL] = "epoll",
+		[WAIT_IO_URING] = "io_uring",
+		[WAIT_FUTEX] = "futex",
 	};
 
 	if ((size_t)kind >= sizeof(names) / sizeof(names[0]))
@@ -87,6 +91,21 @@ const char *wait_object_name(enum wait_object_kind kind)
 		return "cond";
 	case OBJECT_SEMAPHORE:
 		return "semaphore";
+	case OBJECT_FUTEX:
+		return "futex";
+	}
+	return "?";
+}
+
+const char *task_runtime_name(enum task_runtime kind)
+{
+	switch (kind) {
+	case TASK_GO:
+		return "go";
+	case TASK_COROUTINE:
+		return "coroutine";
+	case TASK_THREAD:
+		return "thread";
 	}
 	return "?";
 }

@@ -26,7 +26,8 @@
 #define TASK_MAX_FRAMES 1024   /* deep recursion; debug=2 prints 100 */
 #define TASK_MAX_TASKS 8000000 /* goroutines of 2 KiB: 16 GB of stacks alone */
 #define TASK_MAX_LABELS 64
-#define TASK_MAX_OBJECTS 64 /* cases of one select that are decoded */
+#define TASK_MAX_OBJECTS 64    /* cases of one select that are decoded */
+#define TASK_MAX_WAIT_FDS 1024 /* of one poll, select or epoll set */
 
 enum task_runtime { TASK_GO, TASK_COROUTINE, TASK_THREAD };
 
@@ -58,9 +59,13 @@ enum wait_kind {
 	WAIT_COND,
 	WAIT_SEMAPHORE, /* a runtime semaphore, owner not known */
 	WAIT_SLEEP,
-	WAIT_SYSCALL, /* in a system call other than the above */
-	WAIT_RUNTIME, /* the runtime's own wait: GC worker, finalizer ... */
-	WAIT_OTHER,   /* a reason that we have no kind for */
+	WAIT_SYSCALL,  /* in a system call other than the above */
+	WAIT_RUNTIME,  /* the runtime's own wait: GC worker, finalizer ... */
+	WAIT_OTHER,    /* a reason that we have no kind for */
+	WAIT_POLL,     /* poll, select and their kin: see task.fds */
+	WAIT_EPOLL,    /* epoll_wait and its kin: task.fd is the epoll fd */
+	WAIT_IO_URING, /* io_uring_enter: task.fd is the ring's fd */
+	WAIT_FUTEX,    /* a lock, condition or join of native code */
 };
 
 /** One logical frame. Frames are interned: equal pc, equal pointer. */
@@ -74,6 +79,14 @@ struct frame {
 	bool runtime;	      /* a frame of the runtime's own package(s) */
 	bool hidden;	      /* the runtime's own dump leaves it out, unless
 				 it would leave out the whole stack */
+	bool uncertain;	      /* found by a scan of the stack, not by call frame
+			   information */
+	bool own; /* native: code of the program itself (its executable, or a
+		     library outside of the system's folders) */
+	/* Native: file name of the ELF object it lies in, without folders;
+	 * NULL for Go. `function` is never NULL: a symbol, or
+	 * "libc.so.6+0x1234" where there is none, or "?". */
+	const char *object;
 };
 
 /** A whole stack, innermost first; interned: equal stacks, equal pointer. */
@@ -89,6 +102,14 @@ enum fd_proof {
 	FD_NONE,    /* it waits on no fd */
 	FD_PROVEN,  /* the poller's record points back at the task */
 	FD_SYSCALL, /* the argument of the system call its thread sits in */
+	FD_HOOK,    /* the program or its library told the hook so */
+	FD_LAST_IO, /* the last to answer EAGAIN on that stack: likely only */
+};
+
+/** One of the descriptors that a poll, select or epoll set watches. */
+struct wait_fd {
+	int fd;
+	uint32_t events; /* POLLIN ... as poll(2); epoll's are the same bits */
 };
 
 enum deadline_state {
@@ -127,6 +148,7 @@ enum wait_object_kind {
 	OBJECT_WAITGROUP,
 	OBJECT_COND,
 	OBJECT_SEMAPHORE, /* address of the semaphore word itself */
+	OBJECT_FUTEX,	  /* address of the futex word */
 };
 
 /** What a task waits on when that is not an fd. A select has several. */
@@ -147,14 +169,17 @@ struct label {
 };
 
 /**
- * One task. Kept small (about 140 bytes) by bit-fields, since a snapshot of
+ * One task. Kept small (about 180 bytes) by bit-fields, since a snapshot of
  * 100,000 goroutines has as many; members are used as ever, but have no
  * address.
  */
 struct task {
 	uint64_t id;	    /* goid; thread id; coroutine id */
 	uint64_t parent_id; /* 0 when not known (Go before 1.21) */
-	const char *reason; /* the runtime's own words: "IO wait"; never NULL */
+	/* The runtime's own words: "IO wait"; of a thread, the name of the
+	 * system call: "recvfrom"; never NULL. */
+	const char *reason;
+	const char *name; /* thread's comm, coroutine's name; NULL: none */
 	enum task_state state : 8;
 	enum wait_kind wait : 8;
 	enum fd_proof fd_proof : 8;
@@ -164,7 +189,8 @@ struct task {
 	bool torn : 1;	   /* changed while it was read, also after retries */
 	bool partial : 1;  /* some of it could not be read; see the gaps */
 	bool scan_bit : 1; /* the GC was scanning it: Go prints "(scan)" */
-	int fd;		   /* -1 unless fd_proof is PROVEN or SYSCALL */
+	bool fds_cut : 1;  /* the set holds more than `fds` lists */
+	int fd;		   /* -1 when fd_proof is UNKNOWN or NONE */
 	pid_t tid;	   /* thread that carries it; 0 none or not known */
 	uint16_t n_objects;
 	uint16_t n_labels;
@@ -174,6 +200,18 @@ struct task {
 	int64_t wait_since_mono_ns;
 	int64_t parked_before_mono_ns; /* was parked by then; 0 not known */
 	struct blocked_for blocked;
+	/* Counts how often it was switched to (thread: context switches;
+	 * coroutine: its record's generation): the same in two looks, and it
+	 * has not run between them. 0: not known. */
+	uint64_t runs;
+	/* Time-out of the call it waits in, -1 none; of WAIT_POLL, WAIT_EPOLL,
+	 * WAIT_IO_URING and WAIT_FUTEX only. */
+	int64_t timeout_ms;
+	/* What a WAIT_POLL or WAIT_EPOLL watches, as far as it could be told,
+	 * at most TASK_MAX_WAIT_FDS; NULL: none, or not known. With WAIT_POLL
+	 * fd is the only one of the set, or -1. */
+	const struct wait_fd *fds;
+	uint32_t n_fds;
 	raddr_t sp, pc;			/* where it is parked; 0 when running */
 	raddr_t handle;			/* address of its record (Go: the g) */
 	const struct stack *stack;	/* NULL: none could be had */
@@ -207,6 +245,8 @@ const char *wait_kind_name(enum wait_kind kind);
 /** "chan", "mutex" ... for text and JSON. */
 const char *wait_object_name(enum wait_object_kind kind);
 const char *task_state_name(enum task_state state);
+/** "go", "coroutine", "thread". */
+const char *task_runtime_name(enum task_runtime kind);
 
 static inline void task_snapshot_destroyp(struct task_snapshot **snap)
 {

@@ -4,7 +4,7 @@
 
 #include "base/cleanup.h"
 #include "runtime-hooks/go/image_priv.h"
-#include "runtime-hooks/go/intern.h"
+#include "runtime-hooks/intern.h"
 #include "runtime-hooks/go/traceback.h"
 
 /*

@@ -239,11 +239,20 @@ static struct error *go_snapshot(void *arg, const struct runtime_options *opt,
 	return NULL;
 }
 
+static bool go_owns_pc(void *arg, raddr_t pc)
+{
+	struct go_func func;
+
+	return go_image_func(((struct go_context *)arg)->image, pc, &func);
+}
+
 const struct runtime_source runtime_go = {
 	.name = "go",
+	.kind = TASK_GO,
 	.attach = go_attach,
 	.version = go_version,
 	.explain = go_explain,
 	.snapshot = go_snapshot,
 	.detach = go_detach,
+	.owns_pc = go_owns_pc,
 };

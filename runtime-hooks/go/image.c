@@ -35,11 +35,11 @@ static bool add_object(struct go_image *image, const struct process_map *map)
 {
 	struct module_object *o = &image->objects[image->n_objects];
 	uint8_t head[ELF_HEAD_BYTES];
-	size_t len = go_memory_scan(image->mem, map->start, head, 64);
+	size_t len = pagecache_scan(image->mem, map->start, head, 64);
 
 	if (len < 64 || memcmp(head, "\177ELF", 4) != 0)
 		return true;
-	len = go_memory_scan(image->mem, map->start, head, sizeof(head));
+	len = pagecache_scan(image->mem, map->start, head, sizeof(head));
 	if (elf_parse(head, len, &o->head) != ELF_OK)
 		return true;
 	o->bias = map->start - elf_first_page(&o->head);
@@ -79,7 +79,7 @@ static bool scan_data(struct go_image *image, struct module_object *o,
 		uint64_t left = size - done;
 		size_t want = left < SCAN_BYTES ? left : SCAN_BYTES;
 		size_t got =
-			go_memory_scan(image->mem, start + done, buf, want);
+			pagecache_scan(image->mem, start + done, buf, want);
 		size_t from = 0;
 		int64_t hit;
 
@@ -227,12 +227,12 @@ static struct error *describe(struct go_image *image)
 	return image->how ? NULL : &error_nomem;
 }
 
-struct go_image *image_alloc(struct go_memory *mem)
+struct go_image *image_alloc(struct pagecache *mem)
 {
 	struct go_image *image = calloc(1, sizeof(*image));
 
 	if (!image || !mem) {
-		go_memory_destroy(mem);
+		pagecache_destroy(mem);
 		free(image);
 		return NULL;
 	}
@@ -254,7 +254,7 @@ void go_image_destroy(struct go_image *image)
 	if (!image)
 		return;
 	intern_destroy(image->intern);
-	go_memory_destroy(image->mem);
+	pagecache_destroy(image->mem);
 	arena_destroy(image->arena);
 	free(image->objects);
 	free(image->modules);
@@ -297,7 +297,7 @@ static struct error *try_create(const struct process *p, bool last,
 				struct go_image **ret)
 {
 	AUTO_ARENA struct arena *arena = arena_create();
-	AUTO_GO_IMAGE struct go_image *image = image_alloc(go_memory_create(p));
+	AUTO_GO_IMAGE struct go_image *image = image_alloc(pagecache_create(p));
 	struct process_maps maps;
 	struct error *err;
 

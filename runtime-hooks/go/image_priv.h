@@ -9,7 +9,7 @@
 
 #include "runtime-hooks/go/buildinfo.h"
 #include "runtime-hooks/go/image.h"
-#include "runtime-hooks/go/memory.h"
+#include "base/pagecache.h"
 #include "runtime-hooks/go/module.h"
 
 #define IMAGE_MAX_OBJECTS 1024 /* mapped ELF objects that are looked at */
@@ -19,7 +19,7 @@ struct intern;
 
 struct go_image {
 	struct arena *arena;
-	struct go_memory *mem;
+	struct pagecache *mem;
 	struct intern *intern;
 	struct module_object *objects;
 	size_t n_objects;
@@ -39,7 +39,7 @@ struct go_image {
  * tests, fuzzers. Allocate (takes @mem, also when it fails), fill in objects,
  * search them for modules, and when there are any, settle.
  */
-struct go_image *image_alloc(struct go_memory *mem);
+struct go_image *image_alloc(struct pagecache *mem);
 struct error *image_search(struct go_image *image);
 struct error *image_settle(struct go_image *image);
 

@@ -92,7 +92,7 @@ static bool read_header(struct module *m)
 	struct pc_header h;
 	uint8_t q;
 
-	if (!go_memory_read(m->tab.mem, m->words[W_PCHEADER], &h, sizeof(h)))
+	if (!pagecache_read(m->tab.mem, m->words[W_PCHEADER], &h, sizeof(h)))
 		return false;
 	q = h.quantum;
 	if (!pclntab_version(h.magic, &m->tab.version) || h.pad[0] ||
@@ -146,13 +146,13 @@ static void fill_public(struct module *m)
 	m->public.version = m->tab.version;
 }
 
-bool module_read(struct go_memory *mem, raddr_t addr, struct module *ret)
+bool module_read(struct pagecache *mem, raddr_t addr, struct module *ret)
 {
 	struct pclntab_func first;
 	size_t got;
 
 	memset(ret, 0, sizeof(*ret));
-	got = go_memory_scan(mem, addr, ret->words, sizeof(ret->words));
+	got = pagecache_scan(mem, addr, ret->words, sizeof(ret->words));
 	ret->n_words = got / 8;
 	if (ret->n_words < MODULE_FIXED_WORDS || !module_shape(ret->words))
 		return false;
@@ -252,13 +252,13 @@ static bool type_plausible(const struct raw_type *t)
 }
 
 /* reflect.name: flags, length, bytes. Returns where the bytes are, 0 none. */
-static raddr_t name_head(struct go_memory *mem, raddr_t addr, bool long_names,
+static raddr_t name_head(struct pagecache *mem, raddr_t addr, bool long_names,
 			 size_t *len_ret)
 {
 	uint8_t head[4];
 	size_t used = 2;
 
-	if (!go_memory_read(mem, addr, head, sizeof(head)) || head[0] >= 16)
+	if (!pagecache_read(mem, addr, head, sizeof(head)) || head[0] >= 16)
 		return 0;
 	*len_ret = head[1];
 	if (long_names) {
@@ -285,17 +285,17 @@ static bool printable(const char *s, size_t len)
 	return true;
 }
 
-ssize_t module_type_name(struct go_memory *mem, raddr_t types, raddr_t type,
+ssize_t module_type_name(struct pagecache *mem, raddr_t types, raddr_t type,
 			 bool long_names, char *buf, size_t size)
 {
 	struct raw_type t;
 	size_t len;
 	raddr_t at;
 
-	if (!go_memory_read(mem, type, &t, sizeof(t)) || !type_plausible(&t))
+	if (!pagecache_read(mem, type, &t, sizeof(t)) || !type_plausible(&t))
 		return -1;
 	at = name_head(mem, types + (uint32_t)t.name, long_names, &len);
-	if (!at || len > size || !go_memory_read(mem, at, buf, len) ||
+	if (!at || len > size || !pagecache_read(mem, at, buf, len) ||
 	    !printable(buf, len))
 		return -1;
 	if (!(t.tflag & TFLAG_EXTRA_STAR))
@@ -318,7 +318,7 @@ static size_t sample_types(const struct module *m, raddr_t *ret, size_t max)
 	     at += sizeof(words)) {
 		uint64_t left = data->end - at;
 		size_t want = left < sizeof(words) ? left : sizeof(words);
-		size_t got = go_memory_scan(m->tab.mem, at, words, want);
+		size_t got = pagecache_scan(m->tab.mem, at, words, want);
 
 		for (size_t i = 0; i < got / 8 && n < max; i++) {
 			struct raw_type t;
@@ -328,7 +328,7 @@ static size_t sample_types(const struct module *m, raddr_t *ret, size_t max)
 			    (w >= m->public.text && w < m->public.etext) ||
 			    (w >= data->start && w < data->end))
 				continue;
-			if (go_memory_read(m->tab.mem, w, &t, sizeof(t)) &&
+			if (pagecache_read(m->tab.mem, w, &t, sizeof(t)) &&
 			    type_plausible(&t))
 				ret[n++] = w;
 		}

@@ -18,7 +18,7 @@
 
 #include "runtime-hooks/go/elf.h"
 #include "runtime-hooks/go/image.h"
-#include "runtime-hooks/go/memory.h"
+#include "base/pagecache.h"
 #include "runtime-hooks/go/pclntab.h"
 
 /* sizeof(moduledata) is 536 (1.16) to 592 (1.21). */
@@ -59,7 +59,7 @@ int64_t module_search(const void *bytes, size_t len);
  * Make a module of the moduledata at @addr: reads it and its pcHeader, and
  * checks one against the other. Returns false when they do not fit.
  */
-bool module_read(struct go_memory *mem, raddr_t addr, struct module *ret);
+bool module_read(struct pagecache *mem, raddr_t addr, struct module *ret);
 
 /** Does word @i of @m, seen as a pointer, equal @addr in the tail? */
 bool module_links_to(const struct module *m, raddr_t addr);
@@ -73,7 +73,7 @@ void module_find_types(struct module *m);
  * Read the name of the type at @type, with @types as the base of offsets.
  * Returns: its length in @buf (no NUL is written), or -1.
  */
-ssize_t module_type_name(struct go_memory *mem, raddr_t types, raddr_t type,
+ssize_t module_type_name(struct pagecache *mem, raddr_t types, raddr_t type,
 			 bool long_names, char *buf, size_t size);
 
 #endif

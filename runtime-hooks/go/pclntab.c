@@ -36,7 +36,7 @@ static bool ftab_entry(const struct pclntab *tab, uint32_t i, raddr_t *entry,
 	if (tab->version == GO_PCLNTAB_116) {
 		uint64_t e[2];
 
-		if (!go_memory_read(tab->mem, tab->ftab + 16ull * i, e,
+		if (!pagecache_read(tab->mem, tab->ftab + 16ull * i, e,
 				    sizeof(e)))
 			return false;
 		*entry = e[0];
@@ -46,7 +46,7 @@ static bool ftab_entry(const struct pclntab *tab, uint32_t i, raddr_t *entry,
 
 	uint32_t e[2];
 
-	if (!go_memory_read(tab->mem, tab->ftab + 8ull * i, e, sizeof(e)))
+	if (!pagecache_read(tab->mem, tab->ftab + 8ull * i, e, sizeof(e)))
 		return false;
 	*entry = tab->text + e[0];
 	*func = e[1];
@@ -72,7 +72,7 @@ static bool read_func(const struct pclntab *tab, uint64_t offset,
 
 	if (offset > tab->funcs_len || tab->funcs_len - offset < size)
 		return false;
-	if (!go_memory_read(tab->mem, tab->funcs + offset, bytes, size))
+	if (!pagecache_read(tab->mem, tab->funcs + offset, bytes, size))
 		return false;
 	memcpy(&raw, bytes + head, sizeof(raw));
 	ret->name = raw.name;
@@ -136,7 +136,7 @@ ssize_t pclntab_name(const struct pclntab *tab, uint32_t name, char *buf,
 	while (done < size) {
 		// Names are short: do not copy the table for each.
 		size_t want = size - done < 128 ? size - done : 128;
-		size_t got = go_memory_read_some(
+		size_t got = pagecache_read_some(
 			tab->mem, tab->names + name + done, buf + done, want);
 		char *nul = memchr(buf + done, 0, got);
 
@@ -161,7 +161,7 @@ int64_t pclntab_name_offset(const struct pclntab *tab, const char *name)
 		uint64_t left = tab->names_len - at;
 		size_t want = left < sizeof(buf) ? left : sizeof(buf);
 		size_t got =
-			go_memory_scan(tab->mem, tab->names + at, buf, want);
+			pagecache_scan(tab->mem, tab->names + at, buf, want);
 		size_t from = 0;
 
 		while (from < got) {
@@ -193,7 +193,7 @@ bool pclntab_func_named(const struct pclntab *tab, uint32_t name,
 
 /* Walks a table of varints, some bytes at a time. */
 struct cursor {
-	struct go_memory *mem;
+	struct pagecache *mem;
 	raddr_t next;  /* of the bytes that follow buf */
 	uint64_t left; /* of the table from there on */
 	size_t pos, len;
@@ -206,7 +206,7 @@ static bool cursor_byte(struct cursor *c, uint8_t *ret)
 		size_t want = c->left < sizeof(c->buf) ? c->left
 						       : sizeof(c->buf);
 
-		c->len = go_memory_read_some(c->mem, c->next, c->buf, want);
+		c->len = pagecache_read_some(c->mem, c->next, c->buf, want);
 		c->pos = 0;
 		c->next += c->len;
 		c->left -= c->len;
@@ -278,12 +278,12 @@ static raddr_t funcdata(const struct pclntab *tab,
 		uint64_t addr;
 
 		at = (at + 7) & ~7ull;
-		return go_memory_u64(tab->mem, at + 8ull * i, &addr) ? addr : 0;
+		return pagecache_u64(tab->mem, at + 8ull * i, &addr) ? addr : 0;
 	}
 
 	uint32_t offset;
 
-	if (!gofunc || !go_memory_u32(tab->mem, at + 4ull * i, &offset) ||
+	if (!gofunc || !pagecache_u32(tab->mem, at + 4ull * i, &offset) ||
 	    offset == UINT32_MAX)
 		return 0;
 	return gofunc + offset;
@@ -304,7 +304,7 @@ static bool read_inlined(const struct pclntab *tab, raddr_t tree, int32_t index,
 
 	if (index < 0 || index > 1 << 20)
 		return false;
-	if (!go_memory_read(tab->mem, tree + (uint64_t)index * size, raw, size))
+	if (!pagecache_read(tab->mem, tree + (uint64_t)index * size, raw, size))
 		return false;
 	ret->id = raw[new_form ? 0 : 2];
 	memcpy(&ret->name, raw + (new_form ? 4 : 12), 4);
@@ -319,7 +319,7 @@ static uint32_t pcdata(const struct pclntab *tab,
 	uint32_t offset;
 
 	if (i >= func->npcdata ||
-	    !go_memory_u32(tab->mem, func->tables + 4ull * i, &offset))
+	    !pagecache_u32(tab->mem, func->tables + 4ull * i, &offset))
 		return 0;
 	return offset;
 }
@@ -371,7 +371,7 @@ ssize_t pclntab_line(const struct pclntab *tab, const struct pclntab_func *func,
 		*line_ret = (uint32_t)line;
 	if ((uint64_t)func->cu + (uint32_t)file >= tab->cutab_len)
 		return -1;
-	if (!go_memory_u32(tab->mem,
+	if (!pagecache_u32(tab->mem,
 			   tab->cutab + 4ull * func->cu + 4ull * (uint32_t)file,
 			   &offset) ||
 	    offset == UINT32_MAX)
@@ -393,7 +393,7 @@ static bool tree_fits(const struct pclntab *tab,
 	if (!read_inlined(tab, tree, 0, &call))
 		return false;
 	if (!call.name ||
-	    !go_memory_read(tab->mem, tab->names + call.name - 1, &before, 1))
+	    !pagecache_read(tab->mem, tab->names + call.name - 1, &before, 1))
 		return false;
 	return before == 0 && (uint64_t)call.parent_pc < func_size &&
 	       func->nfuncdata > FUNCDATA_INLINE_TREE;

@@ -15,15 +15,15 @@
  *   fffffff0  1.18-19   u32, u32 from text     u32          20 bytes
  *   fffffff1  1.20-     u32, u32 from text     u32          16 bytes
  *
- * Everything is read through a go_memory and checked: offsets against the
+ * Everything is read through a pagecache and checked: offsets against the
  * tables' lengths, loops by counts. Nothing is kept; the caller caches.
  */
 
 #include "runtime-hooks/go/image.h"
-#include "runtime-hooks/go/memory.h"
+#include "base/pagecache.h"
 
 struct pclntab {
-	struct go_memory *mem;
+	struct pagecache *mem;
 	enum go_pclntab_version version;
 	uint8_t quantum; /* pc deltas count in these */
 	raddr_t text, minpc, maxpc;

@@ -183,8 +183,8 @@ struct error *image_refuse(const struct process *p,
 	if (!maps->n || !process_alive(p))
 		return process_error(p, ESRCH, "memory of");
 	// Maps that are there, and nothing in them that can be read.
-	if (!found->n_objects && go_memory_errno(found->mem))
-		return process_error(p, go_memory_errno(found->mem),
+	if (!found->n_objects && pagecache_errno(found->mem))
+		return process_error(p, pagecache_errno(found->mem),
 				     "memory of");
 	len = read_exe(fd, buf, SEARCH_BYTES);
 	err = refuse_header(p, elf_parse(buf, len, &head), &head, st.st_size);

@@ -10,16 +10,16 @@
 #define MAX_DATA (64u << 20)
 
 /* The string whose header {address, length} is at @addr in the target. */
-static bool read_version(struct go_memory *mem, raddr_t addr,
+static bool read_version(struct pagecache *mem, raddr_t addr,
 			 char version[GO_VERSION_MAX])
 {
 	uint64_t header[2];
 	char text[GO_VERSION_MAX];
 
-	if (go_memory_scan(mem, addr, header, sizeof(header)) !=
+	if (pagecache_scan(mem, addr, header, sizeof(header)) !=
 		    sizeof(header) ||
 	    header[1] >= sizeof(text) ||
-	    !go_memory_read(mem, header[0], text, header[1]) ||
+	    !pagecache_read(mem, header[0], text, header[1]) ||
 	    !go_version_plausible(text, header[1]))
 		return false;
 	memcpy(version, text, header[1]);
@@ -47,7 +47,7 @@ static bool from_segment(struct go_image *image, raddr_t start, uint64_t size)
 	while (at < size && at < MAX_DATA) {
 		uint64_t left = size - at;
 		size_t want = left < sizeof(buf) ? left : sizeof(buf);
-		size_t got = go_memory_scan(image->mem, start + at, buf, want);
+		size_t got = pagecache_scan(image->mem, start + at, buf, want);
 
 		for (size_t i = 0; i + GO_BUILDINFO_HEAD <= got; i += 16)
 			if (parse_block(image, buf + i, got - i))
@@ -103,7 +103,7 @@ static void try_words(struct go_image *image, const uint64_t *w, size_t n,
 
 		if (w[i + 1] < 5 || w[i + 1] >= 48 ||
 		    !go_image_holds(image, w[i]) ||
-		    !go_memory_read(image->mem, w[i], head, 4) ||
+		    !pagecache_read(image->mem, w[i], head, 4) ||
 		    memcmp(head, "go1.", 4) != 0)
 			continue;
 		if (read_version(image->mem, addr + 8 * i, version) &&
@@ -122,7 +122,7 @@ static bool from_data(struct go_image *image)
 	while (at < data->end && at - data->start < MAX_DATA) {
 		uint64_t left = data->end - at;
 		size_t want = left < sizeof(words) ? left : sizeof(words);
-		size_t got = go_memory_scan(image->mem, at, words, want);
+		size_t got = pagecache_scan(image->mem, at, words, want);
 
 		try_words(image, words, got / 8, at);
 		if (got < want || got == left)

@@ -37,17 +37,19 @@ static void print(int64_t begin_ns, size_t n, uint64_t odd)
 /* The first line has the attaching in it, as a first look has. */
 static int bench_tasks(pid_t pid, long n)
 {
-	const struct runtime_source *source;
+	struct runtime_attached v[RUNTIME_MAX_SOURCES];
 	int64_t begin = clock_mono_ns();
 	struct process *p;
 	struct error *err;
-	void *ctx;
+	size_t n_sources = 0;
 
 	err = process_open(pid, &p);
 	if (!err)
-		err = runtime_attach(p, &source, &ctx);
+		err = runtime_attach_all(p, v, &n_sources, NULL);
 	if (err)
 		return fail(err);
+	const struct runtime_source *source = v[0].source;
+	void *ctx = v[0].context;
 	for (long i = 0; i < n; i++) {
 		struct task_snapshot *snap;
 
@@ -59,7 +61,7 @@ static int bench_tasks(pid_t pid, long n)
 		print(begin, snap->n, snap->torn);
 		task_snapshot_destroy(snap);
 	}
-	source->detach(ctx);
+	runtime_detach_all(v, n_sources);
 	process_close(p);
 	return 0;
 }

@@ -64,7 +64,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	if (!gomem_parse(data, size, &mem))
 		return 0;
 	image = image_alloc(
-		go_memory_create_bytes(mem.bytes, mem.len, mem.base));
+		pagecache_create_bytes(mem.bytes, mem.len, mem.base));
 	if (!image)
 		abort();
 	image->objects[0].head = mem.head;

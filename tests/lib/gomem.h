@@ -105,7 +105,7 @@ static inline bool gomem_parse(const void *data, size_t len, struct gomem *mem)
 static inline struct go_image *gomem_image(const struct gomem *mem)
 {
 	struct go_image *image = image_alloc(
-		go_memory_create_bytes(mem->bytes, mem->len, mem->base));
+		pagecache_create_bytes(mem->bytes, mem->len, mem->base));
 	struct error *err;
 
 	if (!image)

@@ -58,6 +58,32 @@ static void test_a_process_may_bear_the_name_of_a_command(void **state)
 	assert_string_equal(cli.args[0], "ps");
 }
 
+static void test_what_follows_the_command_of_run_is_its_own(void **state)
+{
+	static const char *const lines[] = {
+		"stranded run ls -l --format xml",
+		"stranded run -- ls -l --format xml",
+	};
+	struct cli cli;
+
+	(void)state;
+	for (size_t i = 0; i < 2; i++) {
+		assert_ok(parse(lines[i], &cli));
+		assert_string_equal(cli.command->name, "run");
+		assert_true(cli.command_named);
+		assert_int_equal(cli.given, 0);
+		assert_int_equal(cli.n_args, 4);
+		assert_string_equal(cli.args[0], "ls");
+		assert_string_equal(cli.args[3], "xml");
+		assert_null(cli.args[4]);
+	}
+	assert_ok(parse("stranded run -- -x --help", &cli));
+	assert_string_equal(cli.args[0], "-x");
+	/* the options of run itself stand before */
+	assert_ok(parse("stranded run --help ls", &cli));
+	assert_int_equal(cli.given, OPT_HELP);
+}
+
 static void test_values_are_taken_with_their_units(void **state)
 {
 	struct cli cli;
@@ -98,6 +124,10 @@ static const struct {
 	{ "stranded check", "which process? usage: stranded check" },
 	{ "stranded ps", "which process?" },
 	{ "stranded sockets", "which process?" },
+	{ "stranded run", "which command? usage: stranded run" },
+	{ "stranded run --", "which command?" },
+	{ "stranded run --quick ls", "'run' takes no option '--quick'" },
+	{ "stranded --all run ls", "'run' takes no option '--all'" },
 	{ "stranded --nonsense 1", "unknown option '--nonsense'" },
 	{ "stranded -Z 1", "unknown option '-Z'" },
 	{ "stranded --format", "option '--format' needs an argument" },
@@ -409,6 +439,8 @@ int main(void)
 		cmocka_unit_test(test_check_is_implied),
 		cmocka_unit_test(test_options_may_stand_before_the_command),
 		cmocka_unit_test(test_a_process_may_bear_the_name_of_a_command),
+		cmocka_unit_test(
+			test_what_follows_the_command_of_run_is_its_own),
 		cmocka_unit_test(test_values_are_taken_with_their_units),
 		cmocka_unit_test(test_heal_takes_one_thing_to_do),
 		cmocka_unit_test(test_wrong_usage_names_what_is_wrong),

@@ -307,7 +307,7 @@ static void test_an_inline_tree_that_is_a_cycle_ends(void **state)
 					 GO_MAX_INLINE_DEPTH),
 			 4);
 	// Each call's parent is where the innermost call is.
-	assert_true(go_memory_u32(fix.image->mem,
+	assert_true(pagecache_u32(fix.image->mem,
 				  func.tables + 4 * func.npcdata + 4 * 3,
 				  &offset));
 	for (int i = 0; i < 3; i++) {

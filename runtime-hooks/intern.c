@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "runtime-hooks/go/intern.h"
+#include "runtime-hooks/intern.h"
 
 #include <stdlib.h>
 #include <string.h>

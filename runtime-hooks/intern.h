@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#ifndef RUNTIME_HOOKS_GO_INTERN_H
-#define RUNTIME_HOOKS_GO_INTERN_H
+#ifndef RUNTIME_HOOKS_INTERN_H
+#define RUNTIME_HOOKS_INTERN_H
 
 /**
  * A hash table from 64-bit keys to pointers, for what is interned: a key may

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "runtime-hooks/go/memory.h"
+#include "base/pagecache.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -7,10 +7,10 @@
 
 struct page {
 	raddr_t addr; /* 1 (never a page's address): empty */
-	uint8_t data[GO_MEMORY_PAGE];
+	uint8_t data[PAGECACHE_PAGE];
 };
 
-struct go_memory {
+struct pagecache {
 	const struct process *process; /* NULL: bytes */
 	const uint8_t *bytes;
 	size_t len;
@@ -18,22 +18,22 @@ struct go_memory {
 	int errnum;
 	void (*seen)(void *arg, raddr_t addr, const void *bytes, size_t len);
 	void *seen_arg;
-	struct page *pages[GO_MEMORY_PAGES];
+	struct page *pages[PAGECACHE_PAGES];
 };
 
-struct go_memory *go_memory_create(const struct process *p)
+struct pagecache *pagecache_create(const struct process *p)
 {
-	struct go_memory *mem = calloc(1, sizeof(*mem));
+	struct pagecache *mem = calloc(1, sizeof(*mem));
 
 	if (mem)
 		mem->process = p;
 	return mem;
 }
 
-struct go_memory *go_memory_create_bytes(const void *bytes, size_t len,
+struct pagecache *pagecache_create_bytes(const void *bytes, size_t len,
 					 raddr_t base)
 {
-	struct go_memory *mem = calloc(1, sizeof(*mem));
+	struct pagecache *mem = calloc(1, sizeof(*mem));
 
 	if (mem) {
 		mem->bytes = bytes;
@@ -43,21 +43,21 @@ struct go_memory *go_memory_create_bytes(const void *bytes, size_t len,
 	return mem;
 }
 
-void go_memory_destroy(struct go_memory *mem)
+void pagecache_destroy(struct pagecache *mem)
 {
 	if (!mem)
 		return;
-	for (size_t i = 0; i < GO_MEMORY_PAGES; i++)
+	for (size_t i = 0; i < PAGECACHE_PAGES; i++)
 		free(mem->pages[i]);
 	free(mem);
 }
 
-int go_memory_errno(const struct go_memory *mem)
+int pagecache_errno(const struct pagecache *mem)
 {
 	return mem->errnum;
 }
 
-static size_t read_bytes(const struct go_memory *mem, raddr_t addr, void *buf,
+static size_t read_bytes(const struct pagecache *mem, raddr_t addr, void *buf,
 			 size_t len)
 {
 	if (addr < mem->base || addr - mem->base >= mem->len)
@@ -70,7 +70,7 @@ static size_t read_bytes(const struct go_memory *mem, raddr_t addr, void *buf,
 	return n;
 }
 
-void go_memory_trace(struct go_memory *mem,
+void pagecache_trace(struct pagecache *mem,
 		     void (*seen)(void *arg, raddr_t addr, const void *bytes,
 				  size_t len),
 		     void *arg)
@@ -79,7 +79,7 @@ void go_memory_trace(struct go_memory *mem,
 	mem->seen_arg = arg;
 }
 
-static size_t read_past_cache(struct go_memory *mem, raddr_t addr, void *buf,
+static size_t read_past_cache(struct pagecache *mem, raddr_t addr, void *buf,
 			      size_t len)
 {
 	if (!mem->process)
@@ -94,7 +94,7 @@ static size_t read_past_cache(struct go_memory *mem, raddr_t addr, void *buf,
 	return (size_t)n;
 }
 
-size_t go_memory_scan(struct go_memory *mem, raddr_t addr, void *buf,
+size_t pagecache_scan(struct pagecache *mem, raddr_t addr, void *buf,
 		      size_t len)
 {
 	size_t n = read_past_cache(mem, addr, buf, len);
@@ -105,9 +105,9 @@ size_t go_memory_scan(struct go_memory *mem, raddr_t addr, void *buf,
 }
 
 // A page is there as a whole or not at all, so a slot is never half good.
-static const struct page *fetch(struct go_memory *mem, raddr_t addr)
+static const struct page *fetch(struct pagecache *mem, raddr_t addr)
 {
-	size_t slot = (addr / GO_MEMORY_PAGE) % GO_MEMORY_PAGES;
+	size_t slot = (addr / PAGECACHE_PAGE) % PAGECACHE_PAGES;
 	struct page *page = mem->pages[slot];
 
 	if (page && page->addr == addr)
@@ -128,15 +128,15 @@ static const struct page *fetch(struct go_memory *mem, raddr_t addr)
 	return page;
 }
 
-static size_t read_cached(struct go_memory *mem, raddr_t addr, void *buf,
+static size_t read_cached(struct pagecache *mem, raddr_t addr, void *buf,
 			  size_t len)
 {
 	size_t done = 0;
 
 	while (done < len) {
 		raddr_t at = addr + done;
-		size_t offset = at % GO_MEMORY_PAGE;
-		size_t n = GO_MEMORY_PAGE - offset;
+		size_t offset = at % PAGECACHE_PAGE;
+		size_t n = PAGECACHE_PAGE - offset;
 
 		if (at < addr)
 			break; // past the end of the address space
@@ -153,7 +153,7 @@ static size_t read_cached(struct go_memory *mem, raddr_t addr, void *buf,
 	return done;
 }
 
-size_t go_memory_read_some(struct go_memory *mem, raddr_t addr, void *buf,
+size_t pagecache_read_some(struct pagecache *mem, raddr_t addr, void *buf,
 			   size_t len)
 {
 	size_t n = mem->process ? read_cached(mem, addr, buf, len)
@@ -164,7 +164,7 @@ size_t go_memory_read_some(struct go_memory *mem, raddr_t addr, void *buf,
 	return n;
 }
 
-bool go_memory_read(struct go_memory *mem, raddr_t addr, void *buf, size_t len)
+bool pagecache_read(struct pagecache *mem, raddr_t addr, void *buf, size_t len)
 {
-	return go_memory_read_some(mem, addr, buf, len) == len;
+	return pagecache_read_some(mem, addr, buf, len) == len;
 }
