@@ -1,0 +1,229 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "detector/gate/look.h"
+
+#include <inttypes.h>
+#include <sched.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/process.h"
+#include "detector/gate/goroutines.h"
+#include "detector/gate/look_net.h"
+#include "detector/gate/program.h"
+#include "runtime-hooks/go/go.h"
+
+#define NS_PER_MS INT64_C(1000000)
+/* Between two looks in the time of grace: doubled up to the longest. */
+#define FIRST_PAUSE_MS 1
+#define LONGEST_PAUSE_MS 50
+#define ENVIRON_MAX (4u << 20)
+
+struct look {
+	const struct look_options *opt;
+	struct gate_process *p;
+	struct process *process;
+	void *ctx; /* of the Go source */
+	pid_t exiting;
+	int64_t began_ns;
+	struct task_snapshot *snap; /* the latest */
+};
+
+static void describe(struct look *l)
+{
+	struct gate_process *p = l->p;
+	struct program_info info;
+	char cwd[PROCESS_MAX_TEXT];
+
+	p->cmdline = arena_strdup(p->arena, l->process->cmdline);
+	p->exe = arena_strdup(p->arena, l->process->exe ? l->process->exe : "");
+	ssize_t n = readlinkat(l->process->procfd, "cwd", cwd, sizeof(cwd) - 1);
+	if (n > 0)
+		p->cwd = arena_strndup(p->arena, cwd, (size_t)n);
+	if (!program_info(p->pid, &info))
+		return;
+	size_t len = strlen(info.path);
+	p->is_test = len > 5 && !strcmp(info.path + len - 5, ".test");
+	p->package =
+		arena_strndup(p->arena, info.path, p->is_test ? len - 5 : len);
+	p->module = *info.module ? arena_strdup(p->arena, info.module) : NULL;
+	if (program_is_toolchain(&info))
+		p->outcome = GATE_TOOLCHAIN;
+}
+
+/* One processor, or GOMAXPROCS=1 from the start: then it is known at once. */
+static bool single_processor(const struct look *l)
+{
+	static const char name[] = "GOMAXPROCS=1";
+	cpu_set_t set;
+	char *text = NULL;
+	bool found = false;
+
+	if (!sched_getaffinity(l->p->pid, sizeof(set), &set) &&
+	    CPU_COUNT(&set) == 1)
+		return true;
+	ssize_t len = process_slurp(l->process, "environ", ENVIRON_MAX, &text);
+	for (ssize_t at = 0; at < len; at += (ssize_t)strlen(text + at) + 1)
+		found |= !strcmp(text + at, name);
+	free(text);
+	return found;
+}
+
+static struct error *take(struct look *l)
+{
+	static const struct runtime_options opt = { .stacks = true,
+						    .fds = true };
+
+	task_snapshot_destroy(l->snap);
+	l->snap = NULL;
+	return runtime_go.snapshot(l->ctx, &opt, &l->snap);
+}
+
+/* Until nothing is left, or the time is over. */
+static struct error *wait_for_grace(struct look *l)
+{
+	int64_t end = l->began_ns + l->opt->grace_ms * NS_PER_MS;
+	int64_t pause = FIRST_PAUSE_MS;
+	struct error *err = take(l);
+
+	if (err || !goroutines_left(l->snap, l->exiting))
+		return err;
+	if (single_processor(l)) {
+		l->p->no_grace = true;
+		return NULL;
+	}
+	while (clock_mono_ns() < end) {
+		int64_t until = clock_mono_ns() + pause * NS_PER_MS;
+
+		clock_sleep_until(until < end ? until : end);
+		pause = pause < LONGEST_PAUSE_MS ? 2 * pause : pause;
+		err = take(l);
+		if (err || !goroutines_left(l->snap, l->exiting))
+			return err;
+	}
+	l->p->no_grace = goroutines_starved(l->snap, l->exiting);
+	return NULL;
+}
+
+static void decorate(void *arg, const struct task *task, struct leak *leak)
+{
+	look_net_decorate(arg, task, leak);
+}
+
+static struct error *judge(struct look *l)
+{
+	struct look_net *net = NULL;
+	struct error *err = look_net_take(l->opt, l->p, &net);
+
+	if (!err)
+		err = goroutines_collect(l->snap, l->exiting, decorate, net,
+					 l->p);
+	if (!err)
+		err = look_net_collect(net, l->p);
+	look_net_destroy(net);
+	gaps_merge(&l->p->gaps, &l->snap->gaps);
+	return err;
+}
+
+/* Sets the outcome; an error is why it could not be read. */
+static struct error *look(struct look *l)
+{
+	struct error *err = process_open(l->p->pid, &l->process);
+
+	if (err)
+		return err;
+	describe(l);
+	if (l->p->outcome == GATE_TOOLCHAIN)
+		return NULL;
+	err = runtime_go.attach(l->process, &l->ctx);
+	if (error_catch(&err, ERROR_UNSUPPORTED)) {
+		l->p->outcome = GATE_FOREIGN;
+		return NULL;
+	}
+	if (err)
+		return err;
+	l->p->runtime = arena_strdup(l->p->arena, runtime_go.version(l->ctx));
+	if (l->exiting && l->p->status) {
+		l->p->outcome = GATE_FAILED;
+		return NULL;
+	}
+	err = wait_for_grace(l);
+	if (err)
+		return err;
+	l->p->tasks = l->snap->n;
+	l->p->outcome = GATE_JUDGED;
+	return judge(l);
+}
+
+static void finish(struct look *l, struct error *err)
+{
+	struct gate_process *p = l->p;
+
+	if (err) {
+		p->outcome = error_code(err) == ERROR_GONE ? GATE_KILLED
+							   : GATE_NOT_READ;
+		p->why = arena_strdup(p->arena, error_text(err));
+		error_free(err);
+	}
+	task_snapshot_destroy(l->snap);
+	if (l->ctx)
+		runtime_go.detach(l->ctx);
+	process_close(l->process);
+	p->held_ms = (clock_mono_ns() - l->began_ns) / NS_PER_MS;
+	if (!p->cmdline)
+		p->cmdline = "?";
+	if (!p->runtime)
+		p->runtime = "?";
+}
+
+struct gate_process *look_at_exit(const struct look_options *opt, int listener,
+				  pid_t pid, const struct catch_exit *e)
+{
+	struct look l = { .opt = opt,
+			  .exiting = e->tid,
+			  .began_ns = clock_mono_ns() };
+
+	l.p = gate_process_create(pid);
+	if (!l.p)
+		return NULL;
+	l.p->status = e->status;
+	struct error *err = look(&l);
+	/* What was read may be of whoever has the pid now: not to be believed. */
+	if (!catch_valid(listener, e->id) && l.p->outcome != GATE_FOREIGN) {
+		error_free(err);
+		err = error_new(ERROR_GONE, "it was killed while its exit was "
+					    "held up");
+		l.p->n_leaks = 0;
+	}
+	finish(&l, err);
+	return l.p;
+}
+
+struct gate_process *look_at_hang(const struct look_options *opt, pid_t pid)
+{
+	struct look l = { .opt = opt, .began_ns = clock_mono_ns() };
+
+	l.p = gate_process_create(pid);
+	if (!l.p)
+		return NULL;
+	struct error *err = process_open(pid, &l.process);
+	if (!err) {
+		describe(&l);
+		err = runtime_go.attach(l.process, &l.ctx);
+	}
+	if (error_catch(&err, ERROR_UNSUPPORTED)) {
+		l.p->outcome = GATE_FOREIGN;
+	} else if (!err) {
+		l.p->runtime =
+			arena_strdup(l.p->arena, runtime_go.version(l.ctx));
+		err = take(&l);
+	}
+	if (!err && l.snap) {
+		l.p->tasks = l.snap->n;
+		l.p->outcome = GATE_JUDGED;
+		err = goroutines_collect_all(l.snap, l.p);
+	}
+	finish(&l, err);
+	return l.p;
+}
