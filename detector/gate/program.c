@@ -236,6 +236,84 @@ static bool info_of_elf(Elf *elf, struct program_info *ret)
 	return false;
 }
 
+static bool is_go_section(const char *name)
+{
+	return strstr(name, "gopclntab") || strstr(name, "go.buildinfo") ||
+	       strstr(name, "go.buildid");
+}
+
+static bool elf_may_be_go(Elf *elf)
+{
+	size_t names;
+	int n = 0;
+
+	if (elf_kind(elf) != ELF_K_ELF || elf_getshdrstrndx(elf, &names) < 0)
+		return true;
+	for (Elf_Scn *s = NULL; (s = elf_nextscn(elf, s)) != NULL; n++) {
+		GElf_Shdr h;
+		const char *name = gelf_getshdr(s, &h)
+					   ? elf_strptr(elf, names, h.sh_name)
+					   : NULL;
+
+		if (!name || n == MAX_SECTIONS || is_go_section(name))
+			return true;
+	}
+	return !n;
+}
+
+/* @inode: it must be that very file, through whatever mounts and links. */
+static bool file_may_be_go(pid_t tid, const char *path, uint64_t inode)
+{
+	char in_root[PROGRAM_PATH_MAX + 4096];
+	struct stat st;
+
+	snprintf(in_root, sizeof(in_root), "/proc/%d/root%s", (int)tid, path);
+	AUTO_CLOSE int fd = open(in_root, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+	if (fd < 0 || fstat(fd, &st) < 0 || st.st_ino != inode ||
+	    !S_ISREG(st.st_mode) || elf_version(EV_CURRENT) == EV_NONE)
+		return true;
+	Elf *elf = elf_begin(fd, ELF_C_READ, NULL);
+	if (!elf)
+		return true;
+	bool may = elf_may_be_go(elf);
+	elf_end(elf);
+	return may;
+}
+
+/* One line of /proc/PID/maps; what is not mapped from a file is no program. */
+static bool line_may_be_go(pid_t tid, char *line)
+{
+	unsigned long long inode;
+	char perms[5];
+	int at = 0;
+
+	line[strcspn(line, "\n")] = '\0';
+	if (sscanf(line, "%*s %4s %*s %*s %llu %n", perms, &inode, &at) != 2 ||
+	    !at)
+		return true;
+	return perms[2] == 'x' && inode &&
+	       file_may_be_go(tid, line + at, inode);
+}
+
+bool program_may_be_go(pid_t tid)
+{
+	char path[40];
+	AUTO_FREE char *line = NULL;
+	size_t cap = 0;
+	bool any = false;
+
+	snprintf(path, sizeof(path), "/proc/%d/maps", (int)tid);
+	AUTO_FCLOSE FILE *f = fopen(path, "re");
+	if (!f)
+		return true;
+	while (getline(&line, &cap, f) > 0) {
+		any = true;
+		if (line_may_be_go(tid, line))
+			return true;
+	}
+	return !any;
+}
+
 bool program_info(pid_t pid, struct program_info *ret)
 {
 	char path[40];

@@ -45,6 +45,13 @@ enum program_kind programs_find(const struct programs *programs,
 void programs_put(struct programs *programs, const struct program_key *key,
 		  enum program_kind kind);
 
+/**
+ * Could there be Go code in the process of the thread @tid? A cheap look at the
+ * section names of each file that is mapped executable: no is certain enough
+ * (it has section headers, and none of Go's), and everything else is yes.
+ */
+bool program_may_be_go(pid_t tid);
+
 /** What a Go program says of itself. */
 #define PROGRAM_PATH_MAX 512
 struct program_info {

@@ -162,6 +162,18 @@ static void enqueue(struct watch *w, const struct catch_exit *e, pid_t pid,
 	start_waiting(w);
 }
 
+static enum program_kind kind_of(struct watch *w, pid_t tid,
+				 const struct program_key *key)
+{
+	enum program_kind kind = programs_find(w->programs, key);
+
+	if (kind == PROGRAM_NEW && !program_may_be_go(tid)) {
+		kind = PROGRAM_FOREIGN;
+		programs_put(w->programs, key, kind);
+	}
+	return kind;
+}
+
 /* Does it cost a look? All others are let go at once. */
 static void on_exit_of(struct watch *w, const struct catch_exit *e)
 {
@@ -176,7 +188,7 @@ static void on_exit_of(struct watch *w, const struct catch_exit *e)
 		catch_let_go(w->catch.listener, e->id);
 		return;
 	}
-	switch (programs_find(w->programs, &key)) {
+	switch (kind_of(w, e->tid, &key)) {
 	case PROGRAM_FOREIGN:
 		w->r->foreign++;
 		break;
