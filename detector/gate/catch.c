@@ -8,6 +8,7 @@
 #include <signal.h>
 #include <stddef.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/prctl.h>
@@ -259,15 +260,26 @@ void catch_let_go(int listener, uint64_t id)
 		;
 }
 
-pid_t catch_process(pid_t tid)
+/* "NSpid:\t12\t3": the innermost namespace's comes last. */
+static void take_line(const char *line, struct catch_thread *ret)
 {
-	char path[40], line[128];
-	int tgid = 0;
+	const char *last = strrchr(line, '\t');
 
+	if (sscanf(line, "Tgid: %d", &ret->pid) == 1 ||
+	    sscanf(line, "Threads: %d", &ret->threads) == 1)
+		return;
+	if (!strncmp(line, "NSpid:", 6) && last)
+		ret->ns_tid = atoi(last + 1);
+}
+
+bool catch_thread(pid_t tid, struct catch_thread *ret)
+{
+	char path[40], line[256];
+
+	*ret = (struct catch_thread){ .ns_tid = tid };
 	snprintf(path, sizeof(path), "/proc/%d/status", (int)tid);
 	AUTO_FCLOSE FILE *f = fopen(path, "re");
-	while (f && fgets(line, sizeof(line), f))
-		if (sscanf(line, "Tgid: %d", &tgid) == 1)
-			break;
-	return tgid;
+	while (f && fgets(line, sizeof(line), f) && !ret->threads)
+		take_line(line, ret);
+	return ret->pid > 0 && ret->threads > 0;
 }

@@ -66,7 +66,14 @@ bool catch_valid(int listener, uint64_t id);
 /** Let it exit. Who is gone meanwhile needs no answer. */
 void catch_let_go(int listener, uint64_t id);
 
-/** The thread's process, by /proc/TID/status; 0 when it is gone. */
-pid_t catch_process(pid_t tid);
+/** What /proc/TID/status says of a thread that wants to exit. */
+struct catch_thread {
+	pid_t pid;    /* its process */
+	pid_t ns_tid; /* its id in its own pid namespace, as it knows it */
+	int threads;  /* of the process */
+};
+
+/** Returns: false when it is gone. */
+bool catch_thread(pid_t tid, struct catch_thread *ret);
 
 #endif

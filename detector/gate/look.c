@@ -178,13 +178,14 @@ static void finish(struct look *l, struct error *err)
 }
 
 struct gate_process *look_at_exit(const struct look_options *opt, int listener,
-				  pid_t pid, const struct catch_exit *e)
+				  const struct catch_thread *thread,
+				  const struct catch_exit *e)
 {
 	struct look l = { .opt = opt,
-			  .exiting = e->tid,
+			  .exiting = thread->ns_tid,
 			  .began_ns = clock_mono_ns() };
 
-	l.p = gate_process_create(pid);
+	l.p = gate_process_create(thread->pid);
 	if (!l.p)
 		return NULL;
 	l.p->status = e->status;

@@ -20,13 +20,14 @@ struct look_options {
 };
 
 /**
- * Look at the process @pid, whose exit @e waits. It is not let go here.
+ * Look at the process of @thread, whose exit @e waits. It is not let go here.
  *
  * Returns: what was found, also when that is nothing; NULL when out of memory.
  * Safe to be called from several threads, for different processes.
  */
 struct gate_process *look_at_exit(const struct look_options *opt, int listener,
-				  pid_t pid, const struct catch_exit *e);
+				  const struct catch_thread *thread,
+				  const struct catch_exit *e);
 
 /**
  * Look at a process that goes on: every goroutine counts, also those that run

@@ -35,7 +35,7 @@ struct job {
 	struct job *next;      /* waiting, or done */
 	struct job *next_held; /* all that wait for their answer */
 	struct watch *w;
-	pid_t pid;
+	struct catch_thread thread;
 	struct catch_exit first;
 	struct program_key key;
 	struct gate_process *found; /* by the thread */
@@ -65,8 +65,8 @@ static void *look_thread(void *arg)
 	struct watch *w = job->w;
 	uint64_t one = 1;
 
-	job->found = look_at_exit(&w->opt->look, w->catch.listener, job->pid,
-				  &job->first);
+	job->found = look_at_exit(&w->opt->look, w->catch.listener,
+				  &job->thread, &job->first);
 	catch_let_go(w->catch.listener, job->first.id);
 	pthread_mutex_lock(&w->lock);
 	job->next = w->done;
@@ -139,13 +139,14 @@ static void start_waiting(struct watch *w)
 static bool is_held(const struct watch *w, pid_t pid)
 {
 	for (const struct job *job = w->held; job; job = job->next_held)
-		if (job->pid == pid &&
+		if (job->thread.pid == pid &&
 		    catch_valid(w->catch.listener, job->first.id))
 			return true;
 	return false;
 }
 
-static void enqueue(struct watch *w, const struct catch_exit *e, pid_t pid,
+static void enqueue(struct watch *w, const struct catch_exit *e,
+		    const struct catch_thread *thread,
 		    const struct program_key *key)
 {
 	struct job *job = malloc(sizeof(*job));
@@ -154,7 +155,9 @@ static void enqueue(struct watch *w, const struct catch_exit *e, pid_t pid,
 		give_up(w, e);
 		return;
 	}
-	*job = (struct job){ .w = w, .pid = pid, .first = *e, .key = *key };
+	*job = (struct job){
+		.w = w, .thread = *thread, .first = *e, .key = *key
+	};
 	job->next_held = w->held;
 	w->held = job;
 	*w->waiting_tail = job;
@@ -174,38 +177,40 @@ static enum program_kind kind_of(struct watch *w, pid_t tid,
 	return kind;
 }
 
+/*
+ * What fork or vfork made of a Go program, and never called execve: it has the
+ * parent's goroutines in its memory, and none runs. Go's os/exec makes such ones
+ * to try the kernel. A live runtime has a second thread from its start, sysmon.
+ */
+static bool is_copy(const struct catch_thread *thread)
+{
+	return thread->threads == 1;
+}
+
 /* Does it cost a look? All others are let go at once. */
 static void on_exit_of(struct watch *w, const struct catch_exit *e)
 {
 	struct program_key key;
-	pid_t pid;
+	struct catch_thread thread;
+	enum program_kind kind = PROGRAM_NEW;
 
 	w->r->exits++;
 	if (!e->tid)
 		lose(w, GAP_UNSUPPORTED,
 		     "processes in a pid namespace that is not below this one");
-	if (!e->tid || w->r->timed_out || program_key(e->tid, &key)) {
+	else if (!w->r->timed_out && !program_key(e->tid, &key))
+		kind = kind_of(w, e->tid, &key);
+	else
+		kind = PROGRAM_FOREIGN;
+	w->r->foreign += kind == PROGRAM_FOREIGN;
+	w->r->toolchain += kind == PROGRAM_TOOLCHAIN;
+	if (!e->tid || kind == PROGRAM_FOREIGN || kind == PROGRAM_TOOLCHAIN ||
+	    !catch_thread(e->tid, &thread) || is_copy(&thread)) {
 		catch_let_go(w->catch.listener, e->id);
 		return;
 	}
-	switch (kind_of(w, e->tid, &key)) {
-	case PROGRAM_FOREIGN:
-		w->r->foreign++;
-		break;
-	case PROGRAM_TOOLCHAIN:
-		w->r->toolchain++;
-		break;
-	case PROGRAM_NEW:
-	case PROGRAM_GO:
-		pid = catch_process(e->tid);
-		if (!pid)
-			break;
-		if (is_held(w, pid))
-			return;
-		enqueue(w, e, pid, &key);
-		return;
-	}
-	catch_let_go(w->catch.listener, e->id);
+	if (!is_held(w, thread.pid))
+		enqueue(w, e, &thread, &key);
 }
 
 static void on_listener(struct watch *w, short revents)
