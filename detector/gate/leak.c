@@ -122,19 +122,44 @@ static bool is_wrapper(const char *function)
 				"dwrap");
 }
 
-static uint64_t hash_outermost(uint64_t hash, const struct leak *leak, bool own)
+/* The outermost calls of the program's own code. 0: there is none. */
+static uint64_t hash_own(uint64_t hash, const struct leak *leak)
 {
 	size_t taken = 0;
 
 	for (size_t i = leak->n_frames; i-- > 0 && taken < OUTERMOST;) {
 		const struct leak_frame *f = &leak->frames[i];
 
-		if (f->own != own || is_wrapper(f->function))
+		if (!f->own || is_wrapper(f->function))
 			continue;
 		hash = hash_text(hash, f->function);
 		taken++;
 	}
 	return taken ? hash : 0;
+}
+
+/* Each Go version counts its closures anew: Start.func1, Start.func2. */
+static uint64_t hash_standard(uint64_t hash, const char *function)
+{
+	const char *closure = strstr(function, ".func");
+	char name[512];
+
+	snprintf(name, sizeof(name), "%.*s",
+		 (int)(closure ? closure - function + 5 : 500), function);
+	return hash_text(hash, name);
+}
+
+/*
+ * None of the stack is the program's: an http connection that somebody left
+ * open. It is told by how it began and by the package whose tests did it.
+ */
+static uint64_t hash_foreign(uint64_t hash, const struct leak *leak)
+{
+	hash = hash_text(hash, leak->package ? leak->package : "");
+	for (size_t i = leak->n_frames; i-- > 0;)
+		if (!is_wrapper(leak->frames[i].function))
+			return hash_standard(hash, leak->frames[i].function);
+	return hash_text(hash, leak->verdict ? leak->verdict : "");
 }
 
 void leak_fingerprint(struct leak *leak)
@@ -143,15 +168,12 @@ void leak_fingerprint(struct leak *leak)
 						      ? "goroutine"
 						      : "connection");
 
-	/* Nothing else tells connections without a task apart. */
-	if (leak->kind == LEAK_CONNECTION)
-		hash = hash_text(hash, leak->package ? leak->package : "");
 	if (leak->has_creator)
+		hash = hash_standard(hash, leak->creator.function);
+	if (leak->has_creator && leak->creator.own)
 		hash = hash_text(hash, leak->creator.function);
-	uint64_t with = hash_outermost(hash, leak, true);
+	uint64_t with = hash_own(hash, leak);
 	if (!with)
-		with = hash_outermost(hash, leak, false);
-	if (!with)
-		with = hash_text(hash, leak->verdict ? leak->verdict : "");
+		with = hash_foreign(hash, leak);
 	snprintf(leak->fingerprint, GATE_FINGERPRINT, "%016" PRIx64, with);
 }

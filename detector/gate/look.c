@@ -30,6 +30,13 @@ struct look {
 	struct task_snapshot *snap; /* the latest */
 };
 
+static bool has_suffix(const char *s, const char *suffix)
+{
+	size_t len = strlen(s), n = strlen(suffix);
+
+	return len > n && !strcmp(s + len - n, suffix);
+}
+
 static void describe(struct look *l)
 {
 	struct gate_process *p = l->p;
@@ -41,15 +48,17 @@ static void describe(struct look *l)
 	ssize_t n = readlinkat(l->process->procfd, "cwd", cwd, sizeof(cwd) - 1);
 	if (n > 0)
 		p->cwd = arena_strndup(p->arena, cwd, (size_t)n);
-	if (!program_info(p->pid, &info))
-		return;
-	size_t len = strlen(info.path);
-	p->is_test = len > 5 && !strcmp(info.path + len - 5, ".test");
-	p->package =
-		arena_strndup(p->arena, info.path, p->is_test ? len - 5 : len);
-	p->module = *info.module ? arena_strdup(p->arena, info.module) : NULL;
-	if (program_is_toolchain(&info))
+	if (program_info(p->pid, &info) && program_is_toolchain(&info))
 		p->outcome = GATE_TOOLCHAIN;
+	p->module = *info.module ? arena_strdup(p->arena, info.module) : NULL;
+	p->is_test = has_suffix(info.path, ".test") ||
+		     (!*info.path && p->exe && has_suffix(p->exe, ".test"));
+	size_t len = strlen(info.path);
+	if (*info.path)
+		p->package = arena_strndup(p->arena, info.path,
+					   p->is_test ? len - 5 : len);
+	else if (p->is_test && p->cwd && program_package_of(p->cwd, info.path))
+		p->package = arena_strdup(p->arena, info.path);
 }
 
 /* One processor, or GOMAXPROCS=1 from the start: then it is known at once. */

@@ -332,6 +332,49 @@ bool program_info(pid_t pid, struct program_info *ret)
 	return ok;
 }
 
+/* "module example.com/x", perhaps quoted, perhaps with a comment behind. */
+static bool module_of(const char *dir, char ret[PROGRAM_PATH_MAX])
+{
+	char path[4096 + 16], line[1024];
+	size_t n;
+
+	snprintf(path, sizeof(path), "%s/go.mod", dir);
+	AUTO_FCLOSE FILE *f = fopen(path, "re");
+	while (f && fgets(line, sizeof(line), f)) {
+		if (strncmp(line, "module ", 7) != 0)
+			continue;
+		const char *word = line + 7 + strspn(line + 7, " \t\"");
+		n = strcspn(word, " \t\"\r\n");
+		if (!n || n >= PROGRAM_PATH_MAX)
+			return false;
+		memcpy(ret, word, n);
+		ret[n] = '\0';
+		return true;
+	}
+	return false;
+}
+
+bool program_package_of(const char *dir, char ret[PROGRAM_PATH_MAX])
+{
+	char at[4096], module[PROGRAM_PATH_MAX];
+	size_t len = strlen(dir);
+
+	if (*dir != '/' || len >= sizeof(at))
+		return false;
+	memcpy(at, dir, len + 1);
+	while (len > 1) {
+		if (module_of(at, module)) {
+			int n = snprintf(ret, PROGRAM_PATH_MAX, "%s%s", module,
+					 dir + len);
+			return n > 0 && n < PROGRAM_PATH_MAX;
+		}
+		while (len && at[--len] != '/')
+			;
+		at[len] = '\0';
+	}
+	return false;
+}
+
 bool program_is_toolchain(const struct program_info *info)
 {
 	return !strncmp(info->path, "cmd/", 4);

@@ -69,6 +69,15 @@ bool program_info(pid_t pid, struct program_info *ret);
 /** The parser behind it; @bytes: any, also hostile ones. */
 bool program_info_parse(const void *bytes, size_t len,
 			struct program_info *ret);
+/**
+ * The import path of the package whose folder is @dir, by the nearest go.mod
+ * above it: what a test binary before Go 1.20 does not say itself. For tests:
+ * go test runs each in its package's folder.
+ *
+ * Returns: false when there is none.
+ */
+bool program_package_of(const char *dir, char ret[PROGRAM_PATH_MAX]);
+
 /** Is it one of Go's own commands (cmd/go, cmd/compile ...)? */
 bool program_is_toolchain(const struct program_info *info);
 
