@@ -6,6 +6,7 @@
 #include <poll.h>
 #include <signal.h>
 #include <stdbool.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -62,7 +63,19 @@ static void answer_all(int listener)
 	}
 }
 
-static void __attribute__((noreturn)) be_guardian(int listener, int pipe)
+/* Those that have had their answer are no longer known: no harm is done. */
+static void answer_held(int listener, _Atomic uint64_t *held)
+{
+	for (size_t i = 0; i < GUARDIAN_SLOTS; i++) {
+		uint64_t id = atomic_load(&held[i]);
+
+		if (id)
+			catch_let_go(listener, id);
+	}
+}
+
+static void __attribute__((noreturn))
+be_guardian(int listener, int pipe, _Atomic uint64_t *held)
 {
 	setsid();
 	prctl(PR_SET_NAME, "stranded-guard");
@@ -72,6 +85,7 @@ static void __attribute__((noreturn)) be_guardian(int listener, int pipe)
 	if (chdir("/") == 0)
 		(void)!keep_two(&listener, &pipe);
 	wait_for_end(pipe);
+	answer_held(listener, held);
 	answer_all(listener);
 	_exit(0);
 }
@@ -79,13 +93,20 @@ static void __attribute__((noreturn)) be_guardian(int listener, int pipe)
 struct error *guardian_create(int listener, struct guardian *ret)
 {
 	int ends[2];
+	void *held = mmap(NULL, GUARDIAN_SLOTS * sizeof(*ret->held),
+			  PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS,
+			  -1, 0);
 
+	if (held == MAP_FAILED)
+		return error_os(errno, "cannot share memory with the guardian");
+	ret->held = held;
+	ret->next = 1;
 	if (pipe2(ends, O_CLOEXEC) < 0)
 		return error_os(errno, "cannot make a pipe to the guardian");
 	ret->pid = fork();
 	if (!ret->pid) {
 		close(ends[1]);
-		be_guardian(listener, ends[0]);
+		be_guardian(listener, ends[0], held);
 	}
 	int error = errno;
 	close(ends[0]);
@@ -96,10 +117,36 @@ struct error *guardian_create(int listener, struct guardian *ret)
 	return error_os(error, "cannot start the guardian");
 }
 
+/* Slot 0 is the receiver's own. */
+void guardian_note(struct guardian *g, uint64_t id)
+{
+	atomic_store(&g->held[0], id);
+}
+
+size_t guardian_hold(struct guardian *g, uint64_t id)
+{
+	for (size_t n = 1; n < GUARDIAN_SLOTS; n++) {
+		size_t slot = g->next;
+
+		g->next = slot + 1 < GUARDIAN_SLOTS ? slot + 1 : 1;
+		if (atomic_load(&g->held[slot]))
+			continue;
+		atomic_store(&g->held[slot], id);
+		return slot;
+	}
+	return GUARDIAN_NO_SLOT;
+}
+
+void guardian_strike(struct guardian *g, size_t slot)
+{
+	atomic_store(&g->held[slot], 0);
+}
+
 void guardian_release(struct guardian *g, bool wait)
 {
 	close(g->pipe);
 	g->pipe = -1;
 	while (wait && waitpid(g->pid, NULL, 0) < 0 && errno == EINTR)
 		;
+	munmap(g->held, GUARDIAN_SLOTS * sizeof(*g->held));
 }

@@ -35,6 +35,7 @@ struct job {
 	struct job *next;      /* waiting, or done */
 	struct job *next_held; /* all that wait for their answer */
 	struct watch *w;
+	size_t slot; /* at the guardian's */
 	struct catch_thread thread;
 	struct catch_exit first;
 	struct program_key key;
@@ -68,6 +69,7 @@ static void *look_thread(void *arg)
 	job->found = look_at_exit(&w->opt->look, w->catch.listener,
 				  &job->thread, &job->first);
 	catch_let_go(w->catch.listener, job->first.id);
+	guardian_strike(&w->guardian, job->slot);
 	pthread_mutex_lock(&w->lock);
 	job->next = w->done;
 	w->done = job;
@@ -126,6 +128,7 @@ static void start_waiting(struct watch *w)
 		if (start(w, job))
 			continue;
 		give_up(w, &job->first);
+		guardian_strike(&w->guardian, job->slot);
 		unhold(w, job);
 		free(job);
 	}
@@ -150,14 +153,20 @@ static void enqueue(struct watch *w, const struct catch_exit *e,
 		    const struct program_key *key)
 {
 	struct job *job = malloc(sizeof(*job));
+	size_t slot = guardian_hold(&w->guardian, e->id);
 
-	if (!job) {
+	if (!job || slot == GUARDIAN_NO_SLOT) {
 		give_up(w, e);
+		if (slot != GUARDIAN_NO_SLOT)
+			guardian_strike(&w->guardian, slot);
+		free(job);
 		return;
 	}
-	*job = (struct job){
-		.w = w, .thread = *thread, .first = *e, .key = *key
-	};
+	*job = (struct job){ .w = w,
+			     .slot = slot,
+			     .thread = *thread,
+			     .first = *e,
+			     .key = *key };
 	job->next_held = w->held;
 	w->held = job;
 	*w->waiting_tail = job;
@@ -218,8 +227,10 @@ static void on_listener(struct watch *w, short revents)
 	struct catch_exit e;
 
 	if (revents & POLLIN) {
-		if (!catch_next(w->catch.listener, &e))
-			on_exit_of(w, &e);
+		if (catch_next(w->catch.listener, &e))
+			return;
+		guardian_note(&w->guardian, e.id);
+		on_exit_of(w, &e);
 	} else if (revents & (POLLHUP | POLLERR)) {
 		w->empty = true;
 	}
