@@ -129,7 +129,7 @@ static struct error *judge(struct look *l)
 		err = goroutines_collect(l->snap, l->exiting, decorate, net,
 					 l->p);
 	if (!err)
-		err = look_net_collect(net, l->p);
+		look_net_collect(l->opt, net, l->p);
 	look_net_destroy(net);
 	gaps_merge(&l->p->gaps, &l->snap->gaps);
 	return err;

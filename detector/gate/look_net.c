@@ -147,26 +147,71 @@ static bool is_leak(const struct finding *f)
 		f->kind == FINDING_HALF_CLOSED_HELD);
 }
 
-struct error *look_net_collect(const struct look_net *net,
-			       struct gate_process *p)
+static struct leak *add(struct gate_process *p, size_t count)
 {
-	const struct findings *f = net ? net->findings : NULL;
+	if (p->n_leaks >= (size_t)2 * GATE_MAX_LEAKS) {
+		p->leaks_cut++;
+		return NULL;
+	}
+	struct leak *leak = &p->leaks[p->n_leaks++];
+	*leak = (struct leak){ .kind = LEAK_CONNECTION,
+			       .count = count,
+			       .package = p->package };
+	return leak;
+}
 
-	for (size_t i = 0; f && i < f->n; i++) {
+static void collect_dead(const struct look_net *net, struct gate_process *p)
+{
+	const struct findings *f = net->findings;
+
+	for (size_t i = 0; i < f->n; i++) {
 		const struct finding_member *m = &f->v[i].members[0];
+		struct leak *leak = is_leak(&f->v[i]) ? add(p, f->v[i].count)
+						      : NULL;
 
-		if (!is_leak(&f->v[i]))
+		if (!leak)
 			continue;
-		if (p->n_leaks >= (size_t)2 * GATE_MAX_LEAKS) {
-			p->leaks_cut++;
-			continue;
-		}
-		struct leak *leak = &p->leaks[p->n_leaks++];
-		*leak = (struct leak){ .kind = LEAK_CONNECTION,
-				       .count = f->v[i].count,
-				       .package = p->package };
 		describe(net, m->socket, m->verdict, leak);
 		leak_fingerprint(leak);
 	}
-	return NULL;
+}
+
+/* As one leak: it is one setting that is missing, wherever they go. */
+static void collect_violations(const struct look_net *net,
+			       const struct policy *policy,
+			       struct gate_process *p)
+{
+	const struct tcp_snapshot *snap = net->survey->sockets;
+	const struct tcp_socket *first = NULL;
+	size_t n = 0;
+
+	for (size_t i = 0; snap && i < snap->n; i++) {
+		int64_t ms;
+
+		if (policy_judge(policy, &snap->v[i], &ms) != POLICY_VIOLATED)
+			continue;
+		if (!n++)
+			first = &snap->v[i];
+	}
+	if (snap && policy_count(policy, snap).unknown)
+		gaps_add(&p->gaps, GAP_DENIED,
+			 policy_count(policy, snap).unknown,
+			 "connections whose settings could not be read");
+	struct leak *leak = n ? add(p, n) : NULL;
+	if (!leak)
+		return;
+	describe(net, first, NULL, leak);
+	leak->verdict =
+		arena_printf(p->arena, "against the policy %s", policy->text);
+	leak_fingerprint(leak);
+}
+
+void look_net_collect(const struct look_options *opt,
+		      const struct look_net *net, struct gate_process *p)
+{
+	if (!net)
+		return;
+	collect_dead(net, p);
+	if (opt->policy)
+		collect_violations(net, opt->policy, p);
 }

@@ -26,9 +26,9 @@ struct error *look_net_take(const struct look_options *opt,
 /** The connection that @task waits on; nothing when @net is NULL. */
 void look_net_decorate(const struct look_net *net, const struct task *task,
 		       struct leak *leak);
-/** Add the connections that are leaks by themselves. */
-struct error *look_net_collect(const struct look_net *net,
-			       struct gate_process *p);
+/** Add the connections that are leaks by themselves, or by the policy. */
+void look_net_collect(const struct look_options *opt,
+		      const struct look_net *net, struct gate_process *p);
 void look_net_destroy(struct look_net *net);
 
 #endif

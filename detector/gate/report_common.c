@@ -113,7 +113,7 @@ void gate_headline(const struct leak *leak, char *buf, size_t size)
 	size_t n = leak->count;
 
 	if (leak->kind == LEAK_CONNECTION)
-		snprintf(buf, size, "%zu connection%s %s and held open", n,
+		snprintf(buf, size, "%zu connection%s held open: %s", n,
 			 PLURAL(n), leak->verdict ? leak->verdict : "dead");
 	else if (leak->verdict && leak->verdict_certain)
 		snprintf(buf, size,

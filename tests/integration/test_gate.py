@@ -28,7 +28,7 @@ def alive(pid):
 
 
 def start(*command, options=(), **popen):
-    return subprocess.Popen([tool.binary(), "gate", *options, "--",
+    return subprocess.Popen([tool.binary(), "gate", *map(str, options), "--",
                              *map(str, command)], env=gate.environment(),
                             **popen)
 
@@ -197,6 +197,27 @@ def test_a_goroutine_on_a_half_open_connection(net, conns, program, tmp_path):
         child.wait()
     assert child.returncode == tool.FINDINGS, err
     assert b"half-open (proven)" in err, err
+
+
+def test_connections_without_keepalive_by_the_policy(conns, program, tmp_path):
+    server = conns()
+    addr = server.listen("127.0.0.1:0")
+    policy = tmp_path / "policy.ini"
+    for require, status in (("keepalive<=10s", tool.FINDINGS),
+                            ("keepalive<=1h", 0)):
+        policy.write_text("[connections]\nrequire = %s\n" % require)
+        child = start(program, "hold", addr, stdin=subprocess.PIPE,
+                      stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                      options=["--policy", policy])
+        try:
+            server.accept()
+            assert child.stdout.readline() == b"holding\n"
+            _, err = child.communicate(b"\n", timeout=60)
+        finally:
+            child.kill()
+            child.wait()
+        assert child.returncode == status, err
+        assert (b"against the policy keepalive<=10s" in err) == bool(status)
 
 
 # --- what is left behind, and what never ends

@@ -2,7 +2,7 @@
 
 // A program that ends, one way or another, for the tests of the gate.
 //
-// usage: gate clean|leak|fail|fatal|hang|slow MS|child PROGRAM|read ADDR
+// usage: gate clean|leak|fail|fatal|hang|slow MS|child PROGRAM|read ADDR|hold ADDR
 package main
 
 import (
@@ -59,6 +59,17 @@ func read(addr string) {
 	fmt.Scanln()
 }
 
+// Holds a connection on which nobody waits until a line comes.
+func hold(addr string) {
+	c, err := net.Dial("tcp", addr)
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println("holding")
+	fmt.Scanln()
+	c.LocalAddr()
+}
+
 func main() {
 	switch os.Args[1] {
 	case "leak":
@@ -75,6 +86,8 @@ func main() {
 		slow(os.Args[2])
 	case "child":
 		child(os.Args[2:])
+	case "hold":
+		hold(os.Args[2])
 	case "read":
 		read(os.Args[2])
 	}
