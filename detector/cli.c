@@ -205,7 +205,7 @@ const struct command cli_commands[] = {
 		  OPT_WITHIN,
 	  FORMAT_BIT(FORMAT_TEXT) | FORMAT_BIT(FORMAT_JSON), 1, SIZE_MAX,
 	  cmd_scenario, false },
-	{ "gate", "[OPTION]... -- CMD [ARG]...",
+	{ "gate", "[--] CMD [ARG]...",
 	  "run a command, and fail when it, or what it runs, leaves something "
 	  "behind",
 	  "Each process below the command is held for a moment just before it "
