@@ -55,6 +55,10 @@ ALL_CFLAGS := -std=gnu11 -pthread -Wall -Wextra -Wstrict-prototypes \
 ALL_LDFLAGS := -pthread -Wl,-z,relro,-z,now -Wl,--as-needed $(LDFLAGS)
 LINK = $(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) -o $@
 
+# Without a sanitizer, which insists on being the first library: for programs
+# that get another one preloaded.
+PLAIN_FLAGS := -D_GNU_SOURCE -iquote . -pthread -Wall -Wextra -fstack-protector-strong $(CFLAGS)
+
 ifeq ($(DEV),1)
 ALL_CFLAGS += -Werror -Wshadow -Wswitch-enum -Wundef
 endif
@@ -88,10 +92,21 @@ SCENARIOS := $(wildcard scenarios/*/scenario.ini scenarios/*/README.md)
 PROGRAMS := $(patsubst scenarios/programs/%.c,$(BUILD)/scenarios/%,$(wildcard scenarios/programs/*.c)) \
 	$(patsubst scenarios/programs/%.sh,$(BUILD)/scenarios/%,$(wildcard scenarios/programs/*.sh))
 VICTIM   := $(BUILD)/scenarios/victim
+# What runs inside of other programs; without a sanitizer, which they would have
+# to have, too. In the .a is what they call themselves, and no more.
+HOOK_DIR := runtime-hooks/coroutine/hook
+HOOK_SO  := $(BUILD)/libstranded-hook.so
+HOOK_A   := $(BUILD)/libstranded-hook.a
+HOOK_H   := runtime-hooks/coroutine/include/stranded/hook.h
+HOOK_OBJ := $(patsubst $(HOOK_DIR)/%.c,$(BUILD)/hook/%.o,$(sort $(wildcard $(HOOK_DIR)/*.c)))
+# Victims with C coroutines, threads and event loops.
+TWIN_DIR := scenarios/programs/twins
+TWINS    := $(addprefix $(BUILD)/scenarios/twin-,ucontext pcl pth state-threads \
+	boost-fiber header threads poll-loop epoll-loop python java) $(BUILD)/scenarios/Twin.class
 FUZZERS  := $(patsubst tests/fuzz/%.c,$(BUILD)/fuzz/%,$(wildcard tests/fuzz/fuzz_*.c))
 
 # without a main there is the library alone
-all: $(if $(wildcard detector/main.c),$(BIN),$(LIB)) $(PROGRAMS)
+all: $(if $(wildcard detector/main.c),$(BIN),$(LIB)) $(PROGRAMS) $(HOOK_SO) $(HOOK_A)
 
 $(LIB): $(LIB_OBJ)
 	$(call say,AR)
@@ -105,6 +120,26 @@ $(BUILD)/%.o: %.c $(BUILD)/.flags
 	$(call say,CC)
 	$(Q)mkdir -p $(@D)
 	$(Q)$(CC) $(ALL_CPPFLAGS) $(OWN_CPPFLAGS) $(ALL_CFLAGS) -MMD -MP -c -o $@ $<
+
+$(BUILD)/hook/%.o $(BUILD)/hook/%-static.o: private HOOK_FLAGS = -std=gnu11 $(PLAIN_FLAGS) \
+	-Wmissing-prototypes -fPIC -fvisibility=hidden -ftls-model=initial-exec
+$(BUILD)/hook/%.o: $(HOOK_DIR)/%.c $(BUILD)/.flags
+	$(call say,CC)
+	$(Q)mkdir -p $(@D)
+	$(Q)$(CC) $(HOOK_FLAGS) -DHOOK_SHARED -MMD -MP -c -o $@ $<
+$(BUILD)/hook/%-static.o: $(HOOK_DIR)/%.c $(BUILD)/.flags
+	$(call say,CC)
+	$(Q)mkdir -p $(@D)
+	$(Q)$(CC) $(HOOK_FLAGS) -MMD -MP -c -o $@ $<
+
+# never unloaded: its stubs stand in others' tables
+$(HOOK_SO): $(HOOK_OBJ)
+	$(call say,LD)
+	$(Q)$(CC) -shared -pthread -Wl,-z,relro,-z,now,-z,nodelete,-z,defs -Wl,--as-needed $(LDFLAGS) -o $@ $^
+
+$(HOOK_A): $(BUILD)/hook/table-static.o
+	$(call say,AR)
+	$(Q)rm -f $@ && $(AR) rcs $@ $^
 
 $(BUILD)/scenarios/%: $(BUILD)/scenarios/programs/%.o
 	$(call say,LD)
@@ -120,16 +155,55 @@ $(VICTIM): FORCE
 	  GOFLAGS=-mod=mod GOWORK=off GOTOOLCHAIN=local \
 	  $(GO) build $$($(GO) help buildflags 2>&1 | grep -q buildvcs && echo -buildvcs=false) -o '$(abspath $@)' .
 
-scenarios: $(PROGRAMS) $(VICTIM)
+# A twin whose package is not here is left out, by name: only its scenarios
+# cannot run then.
+$(BUILD)/scenarios/twin-pcl: private PACKAGE = libpcl1-dev pcl.h -lpcl
+$(BUILD)/scenarios/twin-pth: private PACKAGE = libpth-dev pth.h -lpth
+$(BUILD)/scenarios/twin-state-threads: private PACKAGE = libst-dev st.h -l:libst.a -Wl,-z,noexecstack
+$(BUILD)/scenarios/twin-boost-fiber: private PACKAGE = libboost-fiber-dev \
+	boost/fiber/all.hpp -lboost_fiber -lboost_context
+$(BUILD)/scenarios/twin-header: $(TWIN_DIR)/tinyco.h $(HOOK_H) $(HOOK_A)
+$(BUILD)/scenarios/twin-header: private TWIN_FLAGS = -I$(HOOK_H:/stranded/hook.h=)
+# $(call twin,COMPILER)
+twin = $(Q)rm -f $@; $(TWIN_DIR)/have-header.sh '$(firstword $1)' $(PACKAGE) || exit 0; \
+	$1 $(PLAIN_FLAGS) $(TWIN_FLAGS) $(LDFLAGS) -o $@ $(filter %.c %.cc %.o %.a,$^) $(wordlist 3,9,$(PACKAGE))
+
+$(BUILD)/scenarios/twin.o: $(TWIN_DIR)/twin.c $(TWIN_DIR)/twin.h $(BUILD)/.flags
+	$(Q)mkdir -p $(@D)
+	$(Q)$(CC) -std=gnu11 $(PLAIN_FLAGS) -c -o $@ $<
+
+$(BUILD)/scenarios/twin-%: $(TWIN_DIR)/%.c $(BUILD)/scenarios/twin.o
+	$(call say,TWIN)
+	$(call twin,$(CC) -std=gnu11)
+
+$(BUILD)/scenarios/twin-%: $(TWIN_DIR)/%.cc $(BUILD)/scenarios/twin.o
+	$(call say,TWIN)
+	$(call twin,$(CXX))
+
+$(BUILD)/scenarios/twin-python: $(TWIN_DIR)/python.py
+	$(Q)install -D -m 0755 $< $@
+
+# a class beside the script, which is there when the class is
+$(BUILD)/scenarios/Twin.class: $(TWIN_DIR)/Twin.java
+	$(call say,TWIN)
+	$(Q)mkdir -p $(@D); command -v javac >/dev/null || { \
+	  echo '  not built: needs javac, default-jdk-headless'; exit 0; }; \
+	  javac -d $(@D) $<
+$(BUILD)/scenarios/twin-java: $(TWIN_DIR)/java.sh $(BUILD)/scenarios/Twin.class
+	$(Q)rm -f $@; [ ! -f $(@D)/Twin.class ] || install -D -m 0755 $< $@
+
+scenarios: $(PROGRAMS) $(VICTIM) $(TWINS)
 
 scenarios-run: all scenarios
 	$(Q)'$(abspath $(BIN))' scenario run --all $(ARGS)
 
+$(BUILD)/tests/test_coroutine: | $(HOOK_A)
 $(BUILD)/tests/%: $(BUILD)/tests/unit/%.o $(LIB)
 	$(call say,LDTEST)
 	$(Q)mkdir -p $(@D)
 	$(Q)$(LINK) $^ $(pkg_libs) $(test_libs)
 
+$(BUILD)/bench/coroutines: $(HOOK_A)
 $(BUILD)/bench/%: $(BUILD)/tests/bench/%.o $(LIB)
 	$(call say,LDBENCH)
 	$(Q)mkdir -p $(@D)
@@ -205,15 +279,20 @@ fuzz-run: fuzz
 
 install: all
 	install -D -m 0755 $(BIN) '$(DESTDIR)$(BINDIR)/stranded'
+	install -D -m 0755 $(HOOK_SO) '$(DESTDIR)$(LIBDIR)/$(notdir $(HOOK_SO))'
+	install -m 0644 $(HOOK_A) '$(DESTDIR)$(LIBDIR)'
+	install -D -m 0644 $(HOOK_H) '$(DESTDIR)$(PREFIX)/include/stranded/hook.h'
 	install -d '$(DESTDIR)$(LIBEXECDIR)'
-	install -m 0755 $(PROGRAMS) $(wildcard $(VICTIM)) '$(DESTDIR)$(LIBEXECDIR)'
+	install -m 0755 $(PROGRAMS) $(wildcard $(VICTIM) $(TWINS)) '$(DESTDIR)$(LIBEXECDIR)'
 	for f in $(SCENARIOS:scenarios/%=%); do \
 	  install -D -m 0644 "scenarios/$$f" '$(DESTDIR)$(DATADIR)/scenarios'/"$$f" || exit 1; done
 	$(if $(MAN),install -d '$(DESTDIR)$(MANDIR)/man1' && install -m 0644 $(MAN) '$(DESTDIR)$(MANDIR)/man1')
 
 uninstall:
 	rm -rf '$(DESTDIR)$(DATADIR)/scenarios'
-	rm -f $(patsubst %,'$(DESTDIR)$(LIBEXECDIR)/%',$(notdir $(PROGRAMS) $(VICTIM)))
+	rm -f $(patsubst %,'$(DESTDIR)$(LIBEXECDIR)/%',$(notdir $(PROGRAMS) $(VICTIM) $(TWINS)))
+	rm -f $(patsubst %,'$(DESTDIR)$(LIBDIR)/%',$(notdir $(HOOK_SO) $(HOOK_A)))
+	rm -f '$(DESTDIR)$(PREFIX)/include/stranded/hook.h'
 	rm -f '$(DESTDIR)$(BINDIR)/stranded' $(patsubst %,'$(DESTDIR)$(MANDIR)/man1/%',$(notdir $(MAN)))
 
 clean:
@@ -228,7 +307,7 @@ help:
 .PHONY: all scenarios scenarios-run deps need-packages test unit integration demo bench test-matrix \
 	lint format fuzz fuzzers fuzz-run install uninstall clean help FORCE
 
--include $(LIB_OBJ:.o=.d) $(MAIN_OBJ:.o=.d) $(TESTS:$(BUILD)/tests/%=$(BUILD)/tests/unit/%.d) \
+-include $(LIB_OBJ:.o=.d) $(HOOK_OBJ:.o=.d) $(MAIN_OBJ:.o=.d) $(TESTS:$(BUILD)/tests/%=$(BUILD)/tests/unit/%.d) \
 	$(FUZZERS:$(BUILD)/fuzz/%=$(BUILD)/tests/fuzz/%.d) \
 	$(BENCHES:$(BUILD)/bench/%=$(BUILD)/tests/bench/%.d) \
 	$(wildcard $(BUILD)/scenarios/programs/*.d)

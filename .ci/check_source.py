@@ -23,13 +23,13 @@ MAY_INCLUDE = {
 # Files of the detector that may see tasks and sockets at once: who takes both
 # (survey, doctor), who joins them (correlate, blocked), and who grades, carries
 # or shows the result. All others keep to one side.
-MAY_SEE_BOTH = ["survey*", "doctor*", "correlate*", "blocked*", "judge*",
+MAY_SEE_BOTH = ["survey*", "doctor*", "correlate*", "blocked*", "waiting*", "judge*",
                 "finding*", "report*", "write*", "advice*", "cmd_*"]
 FUNCTION_MAX = 100
 FUNCTION_LONG_MARK = "/* flat table */"
 FILE_WARN, FILE_MAX = 600, 700
 SPDX = "SPDX-License-Identifier: Apache-2.0"
-CODE = (".c", ".h", ".py", ".sh", ".go")
+CODE = (".c", ".h", ".cc", ".py", ".sh", ".go", ".java")
 
 problems = []
 

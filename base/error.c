@@ -157,6 +157,8 @@ const char *error_code_name(enum error_code code)
 		return "denied";
 	case ERROR_FAULT:
 		return "fault";
+	case ERROR_ABSENT:
+		return "absent";
 	case ERROR_UNSUPPORTED:
 		return "unsupported";
 	case ERROR_CORRUPT:

@@ -23,6 +23,7 @@ enum error_code {
 	ERROR_DENIED,	    /* permission: ptrace access check, capability */
 	ERROR_FAULT,	    /* bad address in the target */
 	ERROR_UNSUPPORTED,  /* a runtime, version, kernel that we cannot read */
+	ERROR_ABSENT,	    /* the target has no such thing: no Go, no hook */
 	ERROR_CORRUPT,	    /* was read, and makes no sense */
 	ERROR_INCONSISTENT, /* the kernel says the answer is not one picture */
 	ERROR_USAGE,	    /* wrong command line or wrong file from the user */

@@ -3,7 +3,7 @@
 
 #include "detector/frames.h"
 
-static void say(struct finding *f, const struct frame *site, const char *text)
+void advice_say(struct finding *f, const struct frame *site, const char *text)
 {
 	if (f->n_advice < FINDING_MAX_ADVICE)
 		f->advice[f->n_advice++] =
@@ -20,7 +20,7 @@ static const struct frame *creator_site(const struct finding *f)
 {
 	const struct frame *c = f->created_by;
 
-	return c && frame_classify(c->function) == FRAME_PROGRAM ? c : NULL;
+	return c && frame_class(c) == FRAME_PROGRAM ? c : NULL;
 }
 
 /*
@@ -68,7 +68,7 @@ static bool advise_library(struct finding *f)
 	for (size_t i = 0; i < sizeof(libraries) / sizeof(libraries[0]); i++) {
 		if (!stack_has_prefix(f->stack, libraries[i].prefix))
 			continue;
-		say(f, NULL, libraries[i].text);
+		advice_say(f, NULL, libraries[i].text);
 		return true;
 	}
 	return false;
@@ -78,42 +78,50 @@ static void advise_keepalive(struct finding *f)
 {
 	if (f->keepalive != KEEPALIVE_OFF)
 		return;
-	say(f, creator_site(f),
-	    "keep keepalive on: net.Dialer or net.ListenConfig{KeepAlive: "
-	    "15 * time.Second}; from Go 1.23 KeepAliveConfig");
+	advice_say(
+		f, creator_site(f),
+		"keep keepalive on: net.Dialer or net.ListenConfig{KeepAlive: "
+		"15 * time.Second}; from Go 1.23 KeepAliveConfig");
 }
 
 /* Data is on its way: keepalive does not run, only this ends it early. */
-static void advise_user_timeout(struct finding *f)
+bool advice_wants_user_timeout(const struct finding *f)
 {
 	const struct tcp_socket *s = f->members[0].socket;
 	enum tcp_timer timer = s->second_state == TCP_SAMPLED ? s->second.timer
 							      : s->first.timer;
 
-	if (timer != TCP_TIMER_RETRANSMIT && timer != TCP_TIMER_PERSIST)
-		return;
-	if (s->options.known && s->options.user_timeout_ms)
-		return;
-	say(f, NULL,
-	    "set TCP_USER_TIMEOUT (net.Dialer.Control): unanswered data then "
-	    "fails after that time, not after 15 min");
+	return (timer == TCP_TIMER_RETRANSMIT || timer == TCP_TIMER_PERSIST) &&
+	       !(s->options.known && s->options.user_timeout_ms);
+}
+
+static void advise_user_timeout(struct finding *f)
+{
+	if (advice_wants_user_timeout(f))
+		advice_say(
+			f, NULL,
+			"set TCP_USER_TIMEOUT (net.Dialer.Control): unanswered data then "
+			"fails after that time, not after 15 min");
 }
 
 static void advise_reader(struct finding *f)
 {
 	if (f->verdict == VERDICT_DATA_WAITING) {
-		say(f, own_site(f),
-		    "the data has come: look for a file descriptor shared by "
-		    "File() or a raw system call, and for CPU starvation");
+		advice_say(
+			f, own_site(f),
+			"the data has come: look for a file descriptor shared by "
+			"File() or a raw system call, and for CPU starvation");
 		return;
 	}
 	/* Go's deadlines do not reach a call that Go's poller does not make. */
 	if (f->members[0].task->fd_proof == FD_SYSCALL)
-		say(f, own_site(f),
-		    "a raw system call has no deadline: set SO_RCVTIMEO, or "
-		    "read through package net and set one");
+		advice_say(
+			f, own_site(f),
+			"a raw system call has no deadline: set SO_RCVTIMEO, or "
+			"read through package net and set one");
 	else if (!advise_library(f))
-		say(f, own_site(f), "set a deadline: conn.SetReadDeadline");
+		advice_say(f, own_site(f),
+			   "set a deadline: conn.SetReadDeadline");
 	advise_keepalive(f);
 	advise_user_timeout(f);
 }
@@ -122,29 +130,32 @@ static void advise_writer(struct finding *f)
 {
 	if (!advise_library(f) ||
 	    stack_has_prefix(f->stack, "net/http.(*conn).serve"))
-		say(f, own_site(f), "set a deadline: conn.SetWriteDeadline");
+		advice_say(f, own_site(f),
+			   "set a deadline: conn.SetWriteDeadline");
 	if (stack_has_prefix(f->stack, "net/http.(*conn).serve"))
-		say(f, NULL, "set http.Server.WriteTimeout");
+		advice_say(f, NULL, "set http.Server.WriteTimeout");
 	advise_user_timeout(f);
 }
 
 static void advise_held(struct finding *f)
 {
 	if (f->members[0].task)
-		say(f, own_site(f),
-		    "close the connection, and set a deadline: "
-		    "conn.SetDeadline");
+		advice_say(f, own_site(f),
+			   "close the connection, and set a deadline: "
+			   "conn.SetDeadline");
 	else
-		say(f, NULL,
-		    "close the connection when a read gives io.EOF: the fd is "
-		    "held, and nobody reads it");
+		advice_say(
+			f, NULL,
+			"close the connection when a read gives io.EOF: the fd is "
+			"held, and nobody reads it");
 }
 
 static void advise_idle(struct finding *f)
 {
-	say(f, NULL,
-	    "let the pool drop what is idle: http.Transport.IdleConnTimeout, "
-	    "sql.DB.SetConnMaxIdleTime, or a ping before reuse");
+	advice_say(
+		f, NULL,
+		"let the pool drop what is idle: http.Transport.IdleConnTimeout, "
+		"sql.DB.SetConnMaxIdleTime, or a ping before reuse");
 	advise_keepalive(f);
 	advise_user_timeout(f);
 }
@@ -173,11 +184,15 @@ static void advise_group(struct finding *f)
 	for (size_t i = 0; i < sizeof(group_texts) / sizeof(group_texts[0]);
 	     i++)
 		if (group_texts[i].wait == wait)
-			say(f, own_site(f), group_texts[i].text);
+			advice_say(f, own_site(f), group_texts[i].text);
 }
 
 void advise(struct finding *finding)
 {
+	if (finding->runtime != TASK_GO) {
+		advise_native(finding);
+		return;
+	}
 	switch (finding->kind) {
 	case FINDING_STRANDED_READER:
 		advise_reader(finding);
@@ -186,9 +201,9 @@ void advise(struct finding *finding)
 		advise_writer(finding);
 		break;
 	case FINDING_STRANDED_CONNECT:
-		say(finding, own_site(finding),
-		    "limit the handshake: net.Dialer{Timeout: 10 * "
-		    "time.Second} or DialContext with a deadline");
+		advice_say(finding, own_site(finding),
+			   "limit the handshake: net.Dialer{Timeout: 10 * "
+			   "time.Second} or DialContext with a deadline");
 		break;
 	case FINDING_HALF_CLOSED_HELD:
 		advise_held(finding);

@@ -11,5 +11,14 @@
 
 /** Fill @finding->advice; the texts are static. */
 void advise(struct finding *finding);
+/** The same of coroutines and threads: for C, C++, Python, Java. */
+void advise_native(struct finding *finding);
+
+/* What the two share. */
+
+/** Add a text, unless there are FINDING_MAX_ADVICE; @site may be NULL. */
+void advice_say(struct finding *f, const struct frame *site, const char *text);
+/** Is data on its way, so that only TCP_USER_TIMEOUT ends it early? */
+bool advice_wants_user_timeout(const struct finding *f);
 
 #endif

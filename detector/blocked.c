@@ -13,12 +13,20 @@ enum task_motion task_motion(const struct task *task,
 	if (task->fd >= 0 && mark->fd >= 0 && mark->fd != task->fd)
 		return MOTION_MOVED;
 	/*
+	 * A count says it. When it parked may come out a little different the
+	 * second time: a coroutine's is computed from the processor's counter.
+	 */
+	if (task->runs && task->runs == mark->runs)
+		return MOTION_STILL;
+	/*
 	 * Go sets waitsince at a GC and clears it when the goroutine runs: an
 	 * unset one that is set later is no motion, all other changes are.
 	 */
 	if (task->wait_since_mono_ns &&
 	    task->wait_since_mono_ns != mark->wait_since_mono_ns)
 		return MOTION_MOVED;
+	if (task->runs && mark->runs && task->runs != mark->runs)
+		return MOTION_AGAIN;
 	return MOTION_STILL;
 }
 
@@ -54,7 +62,7 @@ static void bound_by_data(struct blocked_for *b, const struct blocked_input *in)
 {
 	const struct tcp_sample *s = latest(in->socket);
 
-	if (in->task->wait != WAIT_READ || s->rqueue ||
+	if (in->wait != WAIT_READ || s->rqueue ||
 	    !(s->info.known & TCP_INFO_BASE))
 		return;
 	int64_t since = s->info.last_data_recv_ms;

@@ -15,6 +15,7 @@ struct task_mark {
 	uint64_t id;
 	raddr_t handle, sp, pc;
 	int64_t wait_since_mono_ns;
+	uint64_t runs;
 	enum task_state state;
 	int fd; /* -1: none, or not known */
 	bool torn;
@@ -23,6 +24,7 @@ struct task_mark {
 enum task_motion {
 	MOTION_UNKNOWN, /* there was one look only */
 	MOTION_STILL,	/* same place, same wait in both */
+	MOTION_AGAIN,	/* ran in between, and waits in the same way, there */
 	MOTION_MOVED,	/* ran in between: not stuck */
 	MOTION_NEW,	/* could not be read whole in the second look */
 };
@@ -31,13 +33,15 @@ enum task_motion {
  * Compare @task, of the first look, with its @mark of the second.
  *
  * Still means: same record, stack pointer, pc, state and fd, and the runtime's
- * own mark of the wait's begin did not change.
+ * own mark of the wait's begin did not change, nor the count of its runs.
  */
 enum task_motion task_motion(const struct task *task,
 			     const struct task_mark *mark);
 
 struct blocked_input {
 	const struct task *task;
+	/* What its wait amounts to: a poll for one connection is a read. */
+	enum wait_kind wait;
 	const struct tcp_socket *socket; /* it waits on; NULL none */
 	int64_t now_mono_ns;
 	int64_t observed_ms;	/* time between two looks, when still; else 0 */

@@ -29,6 +29,9 @@ enum exit_status {
 
 enum format { FORMAT_TEXT, FORMAT_JSON, FORMAT_DEBUG2 };
 
+/** The bit of enum format @f in a command's formats. */
+#define CLI_FORMAT_BIT(f) (1u << (f))
+
 enum color_mode { COLOR_AUTO, COLOR_ALWAYS, COLOR_NEVER };
 
 #define CLI_MAX_RULES 16
@@ -65,6 +68,10 @@ enum cli_option_bit {
 	OPT_ARM_KEEPALIVE = UINT64_C(1) << 27,
 	OPT_POLICY = UINT64_C(1) << 28,
 	OPT_WITHIN = UINT64_C(1) << 29,
+	OPT_THREADS = UINT64_C(1) << 30,
+	OPT_STOP = UINT64_C(1) << 31,
+	OPT_FOR = UINT64_C(1) << 32,
+	OPT_EVERY = UINT64_C(1) << 33,
 	OPT_GRACE = UINT64_C(1) << 40,
 	OPT_TIMEOUT = UINT64_C(1) << 41,
 	OPT_ORPHANS = UINT64_C(1) << 42,
@@ -105,6 +112,9 @@ struct cli {
 	const char *finding; /* a fingerprint or its beginning, or NULL */
 	enum heal_how how;
 	bool dry_run, force;
+	bool threads, stop;
+	int64_t for_ms;			/* -1: not given */
+	int64_t every_ms;		/* -1: not given */
 	struct tcp_keepalive keepalive; /* HEAL_ARM */
 	const char *policy_arg;		/* OPT_POLICY as it was given, and */
 	struct policy policy;		/* of sockets */
@@ -169,6 +179,7 @@ int cmd_probe(const struct cli *cli);
 int cmd_lab(const struct cli *cli);
 int cmd_scenario(const struct cli *cli);
 int cmd_heal(const struct cli *cli);
+int cmd_watch_tasks(const struct cli *cli);
 int cmd_run(const struct cli *cli);
 int cmd_gate(const struct cli *cli);
 int cmd_doctor(const struct cli *cli);

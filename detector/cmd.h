@@ -40,4 +40,10 @@ int check_join_status(int all, int one);
  */
 int probe_status(const struct survey *s);
 
+/**
+ * The path of libstranded-hook.so, absolute: STRANDED_HOOK, beside the binary,
+ * or installed. Fails: ERROR_USAGE, which names what is missing.
+ */
+struct error *cmd_find_hook(struct arena *arena, const char **ret);
+
 #endif

@@ -27,10 +27,8 @@ struct error *check_judge(const struct cli *cli, const struct rules *rules,
 			  struct survey *s, struct findings **ret)
 {
 	const struct correlate_input in = {
-		.tasks = s->tasks,
-		.marks = s->marks,
-		.n_marks = s->n_marks,
-		.observed_ms = s->observed_ms,
+		.sets = s->sets,
+		.n_sets = s->n_sets,
 		.fds = &s->fds,
 		.sockets = s->sockets,
 		.verdicts = s->verdicts,
@@ -54,7 +52,7 @@ int check_status(const struct survey *s, const struct findings *f)
 {
 	if (f->n)
 		return STATUS_FINDINGS;
-	if (!s->tasks)
+	if (!s->n_sets)
 		return STATUS_NOTHING;
 	return gaps_matter(&s->gaps) ? STATUS_GAPS : STATUS_CLEAN;
 }
@@ -80,12 +78,14 @@ static void report(const struct cli *cli, const struct survey *s,
 
 /* Returns the process' own exit status and how many findings it has. */
 static struct error *check_one(const struct cli *cli, const struct rules *rules,
-			       pid_t pid, bool need_runtime, int *status_ret,
-			       size_t *findings_ret)
+			       pid_t pid, enum survey_need need,
+			       int *status_ret, size_t *findings_ret)
 {
 	const struct survey_options opt = {
 		.quick = cli->quick,
-		.need_runtime = need_runtime,
+		.need = need,
+		.stop = cli->stop,
+		.force = cli->force,
 		.stacks = true,
 		.examine = true,
 		.net = { .record_to = cli->net_record,
@@ -111,9 +111,10 @@ static void count_failure(const struct cli *cli, struct report_sum *sum,
 			  const struct error *err)
 {
 	switch (error_code(err)) {
+	case ERROR_ABSENT:
 	case ERROR_UNSUPPORTED:
 		if (cli->all)
-			return; /* most processes are no Go programs */
+			return; /* most processes have threads only */
 		gaps_add(&sum->gaps, GAP_UNSUPPORTED, 1, "%s", error_text(err));
 		return;
 	case ERROR_GONE:
@@ -152,7 +153,8 @@ static int check_many(const struct cli *cli, const struct rules *rules,
 		size_t findings = 0;
 		int one = STATUS_CLEAN;
 		AUTO_ERROR struct error *err = check_one(
-			cli, rules, targets->v[i], true, &one, &findings);
+			cli, rules, targets->v[i],
+			cli->all ? NEED_RUNTIME : NEED_TASKS, &one, &findings);
 
 		sum.processes++;
 		if (err) {
@@ -198,8 +200,8 @@ static struct error *run(const struct cli *cli, int *status_ret)
 	if (err)
 		return err;
 	if (targets.n == 1 && !cli->all)
-		return check_one(cli, rules, targets.v[0], false, status_ret,
-				 &findings);
+		return check_one(cli, rules, targets.v[0], NEED_NOTHING,
+				 status_ret, &findings);
 	if (cli->net_from || cli->net_record)
 		return error_new(ERROR_USAGE, "a recording is of one process; "
 					      "give one pid");

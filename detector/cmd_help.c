@@ -42,11 +42,11 @@ static void put_options(struct text *t, uint64_t options)
 
 static void put_overview(struct text *t)
 {
-	uint32_t every = 0;
+	uint64_t every = 0;
 
 	text_wrap(t, "",
-		  "stranded finds the goroutines of a running Go "
-		  "program that are stuck for ever, names the TCP "
+		  "stranded finds the goroutines, coroutines and threads of "
+		  "a running program that are stuck for ever, names the TCP "
 		  "connection that each waits on, says whether that "
 		  "connection is dead and how it knows, and shows the "
 		  "stacks: from outside, without a stop.");

@@ -31,10 +31,16 @@ static void report(const struct cli *cli, const struct survey *s)
 
 static struct error *run(const struct cli *cli, int *status_ret)
 {
+	const bool debug2 = cli->format == FORMAT_DEBUG2;
 	const struct survey_options opt = {
 		.quick = true,
-		.need_runtime = true,
-		.no_sockets = cli->format == FORMAT_DEBUG2,
+		.need = debug2 ? NEED_RUNTIME : NEED_TASKS,
+		.threads = debug2	  ? THREADS_NONE
+			   : cli->threads ? THREADS_ALL
+					  : THREADS_OTHER,
+		.stop = cli->stop,
+		.force = cli->force,
+		.no_sockets = debug2,
 		.stacks = true,
 		.net = { .replay_from = cli->net_from },
 	};

@@ -41,7 +41,7 @@ static struct error *take_hook(const char *path, struct arena *arena,
  * The one beside the binary, in its build folder, comes before the installed
  * one, so that what was just built is not tried with an older hook.
  */
-static struct error *find_hook(struct arena *arena, const char **ret)
+struct error *cmd_find_hook(struct arena *arena, const char **ret)
 {
 	const char *env = getenv("STRANDED_HOOK");
 	char self[PATH_MAX];
@@ -117,7 +117,7 @@ int cmd_run(const struct cli *cli)
 	if (rc == -ENOENT || rc == -EACCES)
 		return become(name, cli->args);
 	struct error *err = rc ? error_os(-rc, "cannot look for '%s'", name)
-			       : find_hook(arena, &hook);
+			       : cmd_find_hook(arena, &hook);
 	if (!err)
 		err = prepare(file, hook, arena);
 	return err ? cmd_finish(err, STATUS_NOTHING) : become(name, cli->args);

@@ -71,6 +71,12 @@ static struct error *add_named(const struct cli *cli,
 	return NULL;
 }
 
+/* For a program of the user's: twins differ by our victim alone. */
+static bool is_of_its_own(const struct scenario *s)
+{
+	return run_user_fits(s) && s->victim != VICTIM_TWIN;
+}
+
 static struct error *choose(const struct cli *cli,
 			    const struct scenario_list *all,
 			    struct arena *arena, struct run_item **ret,
@@ -93,7 +99,7 @@ static struct error *choose(const struct cli *cli,
 	if (!*ret)
 		return &error_nomem;
 	for (size_t i = 0; cli->all && i < all->n; i++)
-		if (!cli->victim || run_user_fits(&all->v[i]))
+		if (!cli->victim || is_of_its_own(&all->v[i]))
 			add_items(cli, &all->v[i], *ret, n_ret);
 	for (size_t i = 0; !err && i < names; i++)
 		err = add_named(cli, all, cli->args[i + 1], *ret, n_ret);

@@ -14,15 +14,12 @@
 #include "detector/finding.h"
 #include "detector/judge.h"
 #include "detector/rules.h"
+#include "detector/taskset.h"
 
 struct correlate_input {
-	/** The first look, with stacks. NULL: no runtime that we read. */
-	const struct task_snapshot *tasks;
-	/** The second look, ascending by id. NULL: there was none. */
-	const struct task_mark *marks;
-	size_t n_marks;
-	/** Time between the two looks; 0 without a second one. */
-	int64_t observed_ms;
+	/** The tasks of each source; n_sets 0: none that we read. */
+	const struct task_set *sets;
+	size_t n_sets;
 	const struct process_fds *fds;
 	const struct tcp_snapshot *sockets;
 	const struct verdict *verdicts; /* one for each of sockets->v */
@@ -47,7 +44,10 @@ struct error *correlate(const struct correlate_input *in,
 struct task_mark *correlate_marks(const struct task_snapshot *snap,
 				  struct arena *arena);
 
-/** The socket that @task waits on; NULL: none, or not TCP, or not seen. */
+/**
+ * The socket that @task waits on; NULL: none, or not TCP, or not seen; or
+ * several, in an event loop. See waiting.h.
+ */
 const struct tcp_socket *correlate_socket(const struct task *task,
 					  const struct process_fds *fds,
 					  const struct tcp_snapshot *sockets);

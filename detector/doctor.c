@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <sched.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -10,9 +11,11 @@
 #include <sys/syscall.h>
 #include <sys/uio.h>
 #include <sys/utsname.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "detector/cmd.h"
 #include "netwatch/heal.h"
 #include "netwatch/netns.h"
 #include "netwatch/netwatch.h"
@@ -287,6 +290,82 @@ static void check_namespaces(struct doctor *d)
 			   list.n == 1 ? "" : "s");
 }
 
+static void check_hook(struct doctor *d)
+{
+	const char *path = NULL;
+	AUTO_ERROR struct error *err = cmd_find_hook(d->arena, &path);
+
+	if (err)
+		doctor_add(d, DOCTOR_NOTE, "hook", NULL, "%s", error_text(err));
+	else
+		doctor_add(d, DOCTOR_OK, "hook", NULL,
+			   "%s: stranded run can show the coroutines of a C "
+			   "program",
+			   path);
+}
+
+static void check_threads(struct doctor *d)
+{
+	char line[256], runs[64];
+
+	if (!read_line("/proc/thread-self/syscall", "", line, sizeof(line)))
+		doctor_add(d, DOCTOR_MISSING, "threads",
+			   "use a kernel with CONFIG_HAVE_ARCH_TRACEHOOK and "
+			   "/proc mounted",
+			   "no /proc/PID/syscall: what threads wait for cannot "
+			   "be told");
+	else if (!read_line("/proc/thread-self/schedstat", "", runs,
+			    sizeof(runs)))
+		doctor_add(d, DOCTOR_NOTE, "threads", NULL,
+			   "no /proc/PID/schedstat (CONFIG_SCHED_INFO): a "
+			   "thread that ran between two looks cannot be told "
+			   "from one that waited all the time");
+	else
+		doctor_add(d, DOCTOR_OK, "threads", NULL,
+			   "system calls of threads can be read, and whether "
+			   "they ran in between");
+}
+
+/* In a child, which ends at once: 0, or errno. */
+static int try_unshare(int flags)
+{
+	int status = 0;
+	pid_t pid = fork();
+
+	if (pid < 0)
+		return errno;
+	if (!pid)
+		_exit(unshare(flags) ? errno : 0);
+	while (waitpid(pid, &status, 0) < 0)
+		if (errno != EINTR)
+			return errno;
+	return WIFEXITED(status) ? WEXITSTATUS(status) : EIO;
+}
+
+static void check_lab(struct doctor *d)
+{
+	int as_is = try_unshare(CLONE_NEWNET);
+	int user = as_is ? try_unshare(CLONE_NEWUSER | CLONE_NEWNET) : 0;
+
+	if (as_is && user)
+		doctor_add(d, DOCTOR_NOTE, "lab",
+			   "run as root, or allow user namespaces "
+			   "(kernel.unprivileged_userns_clone, "
+			   "user.max_user_namespaces)",
+			   "no network namespaces can be made: lab and "
+			   "scenario cannot run: %s",
+			   strerror(user));
+	else if (!shield_has_nft())
+		doctor_add(d, DOCTOR_NOTE, "lab", "install nftables",
+			   "network namespaces can be made; without nft some "
+			   "faults of lab and scenario cannot be had");
+	else
+		doctor_add(d, DOCTOR_OK, "lab", NULL,
+			   "network namespaces can be made%s, and nft is "
+			   "there: lab and scenario can run",
+			   as_is ? " in user namespaces" : "");
+}
+
 void doctor_system(struct doctor *d)
 {
 	check_kernel(d);
@@ -298,6 +377,9 @@ void doctor_system(struct doctor *d)
 	check_conntrack(d);
 	check_nft(d);
 	check_namespaces(d);
+	check_threads(d);
+	check_hook(d);
+	check_lab(d);
 }
 
 static void explain_line(void *arg, const char *text)

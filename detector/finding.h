@@ -15,6 +15,7 @@
 #include "base/gap.h"
 #include "netwatch/socket.h"
 #include "netwatch/verdict.h"
+#include "detector/taskset.h"
 #include "runtime-hooks/task.h"
 
 enum finding_kind {
@@ -41,7 +42,12 @@ struct finding_member {
 	const struct tcp_socket *socket; /* NULL: no network involved */
 	const struct verdict *verdict;	 /* of that socket */
 	struct blocked_for blocked;
-	int fd; /* -1: not known */
+	struct deadline deadline; /* of the call; see waiting.h */
+	int fd;			  /* -1: not known */
+	/* Without a task: whose event loop watches it; NULL: none that is known
+	 * to. It waits in epoll, or in poll or select (task.wait). */
+	const struct task *holder;
+	enum task_runtime runtime; /* of task or holder */
 };
 
 #define FINDING_MAX_ADVICE 6
@@ -54,6 +60,7 @@ struct finding_advice {
 struct finding {
 	enum finding_kind kind;
 	enum grade grade;
+	enum task_runtime runtime;	/* of all members' tasks or holders */
 	enum verdict_kind verdict;	/* VERDICT_UNKNOWN when no socket */
 	char fingerprint[17];		/* 16 hex digits */
 	struct finding_member *members; /* the longest blocked first */
@@ -62,7 +69,8 @@ struct finding {
 	size_t remotes; /* different remote endpoints among these */
 	/* Of all members: the least at_least and the greatest at_most. */
 	struct blocked_for blocked;
-	const struct stack *stack;	/* of the first member; NULL none */
+	/* Of the first member's task or holder; NULL none. */
+	const struct stack *stack;
 	const struct frame *created_by; /* NULL: not known */
 	enum keepalive_state keepalive; /* of the first member's socket */
 	struct finding_advice advice[FINDING_MAX_ADVICE];
@@ -73,6 +81,7 @@ struct finding {
 struct benign_count {
 	const char *rule, *reason;
 	uint64_t tasks;
+	enum task_runtime runtime; /* of the first of them */
 };
 
 struct findings {
@@ -82,9 +91,10 @@ struct findings {
 	struct gaps gaps; /* tasks and sockets that could not be judged */
 	struct benign_count *benign;
 	size_t n_benign;
-	uint64_t tasks;	  /* without the runtime's own */
-	uint64_t blocked; /* of these: parked, or in a system call on an fd */
-	uint64_t moved;	  /* parked in the first look, elsewhere in the 2nd */
+	struct task_counts tasks; /* without the runtime's own */
+	/* Of these: parked, or in a blocking system call. */
+	struct task_counts blocked;
+	uint64_t moved; /* parked in the first look, elsewhere in the 2nd */
 	/* Waits on dead connections that a deadline ends soon: no finding. */
 	uint64_t deadline_soon;
 	/* Waits that are findings once they have lasted --min-blocked. */

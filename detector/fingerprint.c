@@ -20,12 +20,23 @@ static uint64_t hash_text(uint64_t hash, const char *s)
 	return hash;
 }
 
+static uint64_t hash_function(uint64_t hash, const struct frame *f)
+{
+	size_t len = frame_stable_len(f);
+
+	for (size_t i = 0; i < len; i++) {
+		hash ^= (unsigned char)f->function[i];
+		hash *= FNV_PRIME;
+	}
+	return hash * FNV_PRIME; /* the NUL */
+}
+
 uint64_t stack_identity(const struct stack *stack)
 {
 	uint64_t hash = FNV_OFFSET;
 
 	for (uint32_t i = 0; stack && i < stack->n; i++)
-		hash = hash_text(hash, stack->frames[i]->function);
+		hash = hash_function(hash, stack->frames[i]);
 	return hash;
 }
 
@@ -36,8 +47,8 @@ static uint64_t hash_class(uint64_t hash, const struct stack *stack,
 		const struct frame *f = stack->frames[i];
 
 		/* Wrappers are named otherwise by each Go version. */
-		if (!f->hidden && frame_classify(f->function) == class)
-			hash = hash_text(hash, f->function);
+		if (!f->hidden && frame_class(f) == class)
+			hash = hash_function(hash, f);
 	}
 	return hash;
 }
@@ -52,7 +63,7 @@ void fingerprint(enum finding_kind kind, const struct stack *stack,
 			  stack_own_frame(stack) ? FRAME_PROGRAM
 						 : FRAME_STANDARD);
 	if (created_by)
-		hash = hash_text(hash, created_by->function);
+		hash = hash_function(hash, created_by);
 	hash = hash_text(hash, extra);
 	snprintf(ret, 17, "%016" PRIx64, hash);
 }

@@ -54,11 +54,38 @@ enum frame_class frame_classify(const char *function)
 	return FRAME_PROGRAM;
 }
 
+/* Templates and inline functions of a library: they lie in the program, but
+ * were written in a header of the system's, Boost's or C++'s. */
+static bool of_system_header(const struct frame *frame)
+{
+	static const char folder[] = "/usr/include/";
+
+	return frame->file && !strncmp(frame->file, folder, sizeof(folder) - 1);
+}
+
+enum frame_class frame_class(const struct frame *frame)
+{
+	if (!frame->object)
+		return frame_classify(frame->function);
+	if (frame->own)
+		return of_system_header(frame) ? FRAME_STANDARD : FRAME_PROGRAM;
+	return frame->runtime ? FRAME_RUNTIME : FRAME_STANDARD;
+}
+
+size_t frame_stable_len(const struct frame *frame)
+{
+	const char *plus = frame->object ? strstr(frame->function, "+0x")
+					 : NULL;
+
+	return plus ? (size_t)(plus - frame->function)
+		    : strlen(frame->function);
+}
+
 const struct frame *stack_own_frame(const struct stack *stack)
 {
 	for (uint32_t i = 0; stack && i < stack->n; i++)
 		if (!stack->frames[i]->hidden &&
-		    frame_classify(stack->frames[i]->function) == FRAME_PROGRAM)
+		    frame_class(stack->frames[i]) == FRAME_PROGRAM)
 			return stack->frames[i];
 	return NULL;
 }
@@ -99,6 +126,17 @@ bool stack_has_prefix(const struct stack *stack, const char *prefix)
 	return false;
 }
 
+bool stack_has_object(const struct stack *stack, const char *prefix)
+{
+	size_t len = strlen(prefix);
+
+	for (uint32_t i = 0; stack && i < stack->n; i++)
+		if (stack->frames[i]->object &&
+		    !strncmp(stack->frames[i]->object, prefix, len))
+			return true;
+	return false;
+}
+
 /* The tail of @file after the last @mark, or NULL. */
 static const char *after_last(const char *file, const char *mark)
 {
@@ -122,6 +160,8 @@ const char *frame_short_file(const struct frame *frame)
 {
 	const char *tail;
 
+	if (frame->object)
+		return last_parts(frame->file, 1);
 	if (frame_classify(frame->function) != FRAME_PROGRAM) {
 		tail = after_last(frame->file, "/src/");
 		return tail ? tail : frame->file;
@@ -135,6 +175,8 @@ const char *frame_short_file(const struct frame *frame)
 
 static bool same_package(const struct frame *a, const struct frame *b)
 {
+	if (a->object || b->object)
+		return a->object && b->object && !strcmp(a->object, b->object);
 	size_t len = frame_package_len(a->function);
 
 	return len == frame_package_len(b->function) &&
@@ -158,7 +200,7 @@ static bool shown(const struct stack *stack, uint32_t i)
 
 	if (f->hidden)
 		return false;
-	switch (frame_classify(f->function)) {
+	switch (frame_class(f)) {
 	case FRAME_RUNTIME:
 		return false;
 	case FRAME_STANDARD:

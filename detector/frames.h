@@ -4,8 +4,9 @@
 
 /**
  * What a frame is to the reader of a report: the program's own code, the
- * standard library's, or the runtime's. Decided by the function's name alone,
- * so that it holds for stripped and trimmed binaries. Pure.
+ * standard library's, or the runtime's. Of Go decided by the function's name
+ * alone, so that it holds for stripped and trimmed binaries; of native code by
+ * the object that it lies in. Pure.
  */
 
 #include <stdbool.h>
@@ -20,6 +21,18 @@ enum frame_class {
 };
 
 enum frame_class frame_classify(const char *function);
+/**
+ * The same of a frame: of native code, the program's executable and its own
+ * libraries are the program, but for what headers of the system brought into
+ * it; libc and what makes coroutines and threads are the runtime, all other
+ * libraries of the system the standard library.
+ */
+enum frame_class frame_class(const struct frame *frame);
+/**
+ * How much of the function's name tells it, whatever the build: all of it, but
+ * not the offset of "libpq.so.5+0x1234".
+ */
+size_t frame_stable_len(const struct frame *frame);
 
 /**
  * Length of the package path in a function name: 3 for "net.(*conn).Read",
@@ -34,6 +47,9 @@ const struct frame *stack_own_frame(const struct stack *stack);
 bool stack_has(const struct stack *stack, const char *name);
 /** Does any frame's function start with @prefix? */
 bool stack_has_prefix(const struct stack *stack, const char *prefix);
+
+/** Does any frame lie in an ELF object whose file name starts with @prefix? */
+bool stack_has_object(const struct stack *stack, const char *prefix);
 
 /**
  * A file name for people, a tail of frame->file: below GOROOT/src or the

@@ -83,9 +83,9 @@ static bool same_text(const char *a, const char *b)
 
 static bool same_group(const struct group *a, const struct group *b)
 {
-	return a->identity == b->identity && a->creator == b->creator &&
-	       a->f.kind == b->f.kind && a->f.grade == b->f.grade &&
-	       a->f.verdict == b->f.verdict &&
+	return a->f.runtime == b->f.runtime && a->identity == b->identity &&
+	       a->creator == b->creator && a->f.kind == b->f.kind &&
+	       a->f.grade == b->f.grade && a->f.verdict == b->f.verdict &&
 	       same_text(a->reason, b->reason) && same_text(a->extra, b->extra);
 }
 
@@ -186,6 +186,7 @@ struct error *groups_add(struct groups *groups, const struct judgement *judged,
 	struct group key = {
 		.extra = extra,
 		.f = {
+			.runtime = member->runtime,
 			.kind = judged->kind,
 			.grade = judged->grade,
 			.verdict = member->verdict ? member->verdict->kind
@@ -194,6 +195,8 @@ struct error *groups_add(struct groups *groups, const struct judgement *judged,
 	};
 	struct group *g;
 
+	if (member->holder)
+		key.identity = identity_of(groups, member->holder->stack);
 	if (task) {
 		key.identity = identity_of(groups, task->stack);
 		if (task->created_by)
@@ -278,6 +281,8 @@ static struct error *sum_up(struct group *g)
 		f->stack = first->task->stack;
 		f->created_by = first->task->created_by;
 	}
+	if (first->holder)
+		f->stack = first->holder->stack;
 	if (first->socket)
 		f->keepalive = socket_keepalive(first->socket);
 	fingerprint(f->kind, f->stack, f->created_by, g->extra, f->fingerprint);
@@ -312,6 +317,7 @@ static void count_benign(struct findings *findings, const struct group *g)
 	findings->benign[findings->n_benign++] = (struct benign_count){
 		.rule = g->rule.name,
 		.reason = g->rule.reason,
+		.runtime = g->f.runtime,
 		.tasks = g->f.count,
 	};
 }

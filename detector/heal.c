@@ -264,23 +264,9 @@ static void leave_alone(struct planning *p)
 	h->n = n;
 }
 
-static const struct task_mark *find_mark(const struct survey *s, uint64_t id)
-{
-	size_t lo = 0, hi = s->n_marks;
-
-	while (lo < hi) {
-		size_t mid = lo + (hi - lo) / 2;
-
-		if (s->marks[mid].id < id)
-			lo = mid + 1;
-		else
-			hi = mid;
-	}
-	return lo < s->n_marks && s->marks[lo].id == id ? &s->marks[lo] : NULL;
-}
-
 /* The item that @task waits on, unless it has moved by the second look. */
 static struct heal_item *item_of(const struct planning *p,
+				 const struct task_set *set,
 				 const struct task *task)
 {
 	const struct survey *s = p->survey;
@@ -288,24 +274,46 @@ static struct heal_item *item_of(const struct planning *p,
 		correlate_socket(task, &s->fds, s->sockets);
 	size_t i = socket ? p->item_of[socket - s->sockets->v] : 0;
 
-	if (!i || (s->marks &&
-		   task_motion(task, find_mark(s, task->id)) == MOTION_MOVED))
+	if (!i ||
+	    (set->marks &&
+	     task_motion(task, task_set_mark(set, task->id)) == MOTION_MOVED))
 		return NULL;
 	return &p->heal->v[i - 1];
+}
+
+static void count_tasks(const struct planning *p, const struct task_set *set)
+{
+	for (size_t i = 0; i < set->snapshot->n; i++) {
+		struct heal_item *item =
+			item_of(p, set, &set->snapshot->tasks[i]);
+
+		if (item)
+			item->n_tasks++;
+	}
+}
+
+static void list_tasks(const struct planning *p, const struct task_set *set)
+{
+	for (size_t i = 0; i < set->snapshot->n; i++) {
+		const struct task *task = &set->snapshot->tasks[i];
+		struct heal_item *item = item_of(p, set, task);
+
+		if (item)
+			item->tasks[item->n_tasks++] = (struct heal_task){
+				.task = task,
+				.runtime = set->snapshot->kind,
+			};
+	}
 }
 
 /* Count who waits on each, then list them. */
 static struct error *add_tasks(const struct planning *p)
 {
-	const struct task_snapshot *snap = p->survey->tasks;
+	const struct survey *s = p->survey;
 	struct heal *h = p->heal;
 
-	for (size_t i = 0; snap && i < snap->n; i++) {
-		struct heal_item *item = item_of(p, &snap->tasks[i]);
-
-		if (item)
-			item->n_tasks++;
-	}
+	for (size_t i = 0; i < s->n_sets; i++)
+		count_tasks(p, &s->sets[i]);
 	for (size_t i = 0; i < h->n; i++) {
 		h->v[i].tasks = arena_array(h->arena, h->v[i].n_tasks + 1,
 					    sizeof(*h->v[i].tasks));
@@ -313,12 +321,8 @@ static struct error *add_tasks(const struct planning *p)
 			return &error_nomem;
 		h->v[i].n_tasks = 0;
 	}
-	for (size_t i = 0; snap && i < snap->n; i++) {
-		struct heal_item *item = item_of(p, &snap->tasks[i]);
-
-		if (item)
-			item->tasks[item->n_tasks++].task = &snap->tasks[i];
-	}
+	for (size_t i = 0; i < s->n_sets; i++)
+		list_tasks(p, &s->sets[i]);
 	return NULL;
 }
 

@@ -57,6 +57,7 @@ enum heal_fate {
 
 struct heal_task {
 	const struct task *task; /* in the first look */
+	enum task_runtime runtime;
 	enum heal_fate fate;
 	const struct frame *at; /* MOVED: where it is now; NULL not known */
 };

@@ -154,6 +154,7 @@ static void look_at(const struct heal *h, const struct heal_item *item,
 	}
 	switch (task_motion(t->task, &marks[task - now->tasks])) {
 	case MOTION_STILL:
+	case MOTION_AGAIN:
 		/* It may read at the same place, from the next connection. */
 		t->fate = t->task->fd >= 0 && fd_changed(h, item, t->task)
 				  ? FATE_MOVED
@@ -171,7 +172,7 @@ static void look_at(const struct heal *h, const struct heal_item *item,
 		t->at = place(task);
 }
 
-static struct error *look_at_all(struct heal *h,
+static struct error *look_at_all(struct heal *h, enum task_runtime runtime,
 				 const struct task_snapshot *now)
 {
 	AUTO_ARENA struct arena *arena = arena_create();
@@ -186,24 +187,45 @@ static struct error *look_at_all(struct heal *h,
 		if (!heal_watches(h, item))
 			continue;
 		for (size_t t = 0; t < item->n_tasks; t++)
-			if (item->tasks[t].fate != FATE_GONE)
+			if (item->tasks[t].runtime == runtime &&
+			    item->tasks[t].fate != FATE_GONE)
 				look_at(h, item, &item->tasks[t], now, marks);
 	}
 	return NULL;
 }
 
-/* One look. Returns an error of the runtime's, as it came. */
-static struct error *look(struct heal *h)
+/* Does anyone of that kind wait on what was healed? */
+static bool concerns(const struct heal *h, enum task_runtime runtime)
+{
+	for (size_t i = 0; i < h->n; i++)
+		for (size_t t = 0; t < h->v[i].n_tasks; t++)
+			if (h->v[i].tasks[t].runtime == runtime)
+				return true;
+	return false;
+}
+
+/* One look at the tasks of one source. Returns its error, as it came. */
+static struct error *look(struct heal *h, const struct task_set *set)
 {
 	static const struct runtime_options light = { .stacks = true,
 						      .fds = true };
 	struct task_snapshot *now = NULL;
-	const struct survey *s = h->survey;
-	struct error *err = s->source->snapshot(s->context, &light, &now);
+	struct error *err = set->source->snapshot(set->context, &light, &now);
 
 	if (!err)
-		err = look_at_all(h, now);
+		err = look_at_all(h, now->kind, now);
 	task_snapshot_destroy(now);
+	return err;
+}
+
+static struct error *look_all(struct heal *h)
+{
+	const struct survey *s = h->survey;
+	struct error *err = NULL;
+
+	for (size_t i = 0; i < s->n_sets && !err; i++)
+		if (concerns(h, s->sets[i].snapshot->kind))
+			err = look(h, &s->sets[i]);
 	return err;
 }
 
@@ -218,12 +240,12 @@ struct error *heal_watch(struct heal *heal)
 	int64_t end = clock_mono_ns() + HEAL_WATCH_MS * INT64_C(1000000);
 	struct error *err = NULL;
 
-	if (!heal->survey->tasks)
+	if (!heal->survey->n_sets)
 		return NULL;
 	while (some_left(heal) && clock_mono_ns() < end) {
 		clock_sleep_until(clock_mono_ns() + pause);
 		pause = pause * 2 < PAUSE_MAX_NS ? pause * 2 : PAUSE_MAX_NS;
-		err = look(heal);
+		err = look_all(heal);
 		if (err && error_code(err) == ERROR_NOMEM)
 			return err;
 		if (err)

@@ -279,6 +279,7 @@ struct judgement judge_group_member(const struct task *task,
 	case WAIT_MUTEX:
 	case WAIT_RWMUTEX:
 	case WAIT_WAITGROUP:
+	case WAIT_FUTEX: /* a lock or an idle worker; rules tell some */
 		break;
 	case WAIT_NONE:
 	case WAIT_READ:
@@ -296,7 +297,6 @@ struct judgement judge_group_member(const struct task *task,
 	case WAIT_POLL:
 	case WAIT_EPOLL:
 	case WAIT_IO_URING:
-	case WAIT_FUTEX:
 		return fine;
 	}
 	/* Here the lower end counts: many wait briefly in a busy program. */

@@ -73,20 +73,39 @@ void report_blocked(char buf[REPORT_BLOCKED], const struct blocked_for *b);
 /** The same in one column: "41 min+", "<3 h 02 min", "?". */
 void report_blocked_short(char buf[REPORT_BLOCKED],
 			  const struct blocked_for *b);
-/** The task's name for a person: goroutine, coroutine, thread. */
-const char *report_task_word(const struct report *r, uint64_t n);
+/** What they are for a person: goroutine, coroutines, threads. */
+const char *report_task_word(enum task_runtime runtime, uint64_t n);
+/** The same of one task of the survey. */
+const char *report_word_of(const struct report *r, const struct task *task,
+			   uint64_t n);
+/** The word for @n of these; "tasks" when they are of several kinds. */
+const char *report_any_word(const struct task_counts *counts, uint64_t n);
+/** "37 goroutines and 2 threads, 36 parked". */
+#define REPORT_COUNTS 160
+void report_counts(char buf[REPORT_COUNTS], const struct task_counts *all,
+		   const struct task_counts *blocked);
 /** The latest sample of a socket. */
 const struct tcp_sample *report_sample(const struct tcp_socket *s);
 /** The blocked-for interval of a task outside a finding. */
 struct blocked_for report_interval(const struct report *r,
-				   const struct task *task,
-				   const struct tcp_socket *s);
+				   const struct task *task);
 
 /* Pieces that the JSON writers share; each value is a new reference. */
 
 /** Foreign text; NULL gives null. */
 json_t *report_json_text(const char *s);
+json_t *report_json_time(int64_t wall_ms);
+json_t *report_json_endpoint(const struct endpoint *e);
 json_t *report_json_frame(const struct frame *f);
+/** As the runtime's own dump shows it; NULL gives an empty array. */
+json_t *report_json_stack(const struct stack *stack);
+json_t *report_json_blocked(const struct blocked_for *b);
+/** The task of a finding's member. */
+json_t *report_json_member(const struct report *r,
+			   const struct finding_member *m);
+/** A task as `ps` shows it. */
+json_t *report_json_ps_task(const struct report *r, enum task_runtime runtime,
+			    const struct task *task);
 json_t *report_json_options(const struct tcp_options *o);
 json_t *report_json_socket(const struct tcp_socket *s, const struct verdict *v);
 /** What a policy says of one socket: "ok" and "detects_ms". */

@@ -9,13 +9,11 @@
 #include "base/clock.h"
 #include "detector/blocked.h"
 #include "detector/frames.h"
+#include "detector/waiting.h"
 
-const char *report_task_word(const struct report *r, uint64_t n)
+const char *report_task_word(enum task_runtime runtime, uint64_t n)
 {
-	enum task_runtime kind = r->survey->tasks ? r->survey->tasks->kind
-						  : TASK_GO;
-
-	switch (kind) {
+	switch (runtime) {
 	case TASK_GO:
 		return n == 1 ? "goroutine" : "goroutines";
 	case TASK_COROUTINE:
@@ -23,7 +21,56 @@ const char *report_task_word(const struct report *r, uint64_t n)
 	case TASK_THREAD:
 		return n == 1 ? "thread" : "threads";
 	}
-	return "tasks";
+	return n == 1 ? "task" : "tasks";
+}
+
+const char *report_word_of(const struct report *r, const struct task *task,
+			   uint64_t n)
+{
+	const struct task_set *set = survey_set_of(r->survey, task);
+
+	return report_task_word(set ? set->snapshot->kind : TASK_THREAD, n);
+}
+
+#define N_RUNTIMES (sizeof(((struct task_counts *)0)->of) / sizeof(uint64_t))
+
+const char *report_any_word(const struct task_counts *counts, uint64_t n)
+{
+	size_t kinds = 0, last = TASK_GO;
+
+	for (size_t i = 0; i < N_RUNTIMES; i++) {
+		if (!counts->of[i])
+			continue;
+		kinds++;
+		last = i;
+	}
+	if (kinds > 1)
+		return n == 1 ? "task" : "tasks";
+	return report_task_word((enum task_runtime)last, n);
+}
+
+void report_counts(char buf[REPORT_COUNTS], const struct task_counts *all,
+		   const struct task_counts *blocked)
+{
+	char n[TEXT_COUNT];
+	size_t len = 0;
+
+	*buf = '\0';
+	for (size_t i = 0; i < N_RUNTIMES; i++)
+		if (all->of[i])
+			len += (size_t)snprintf(
+				buf + len, REPORT_COUNTS - len, "%s%s %s",
+				len ? " and " : "", text_count(n, all->of[i]),
+				report_task_word((enum task_runtime)i,
+						 all->of[i]));
+	if (!len)
+		len = (size_t)snprintf(buf, REPORT_COUNTS, "0 %s",
+				       report_any_word(all, 0));
+	bool threads = all->of[TASK_THREAD] &&
+		       all->of[TASK_THREAD] == task_counts_sum(all);
+	snprintf(buf + len, REPORT_COUNTS - len, ", %s %s",
+		 text_count(n, task_counts_sum(blocked)),
+		 threads ? "blocked" : "parked");
 }
 
 const struct tcp_sample *report_sample(const struct tcp_socket *s)
@@ -32,12 +79,15 @@ const struct tcp_sample *report_sample(const struct tcp_socket *s)
 }
 
 struct blocked_for report_interval(const struct report *r,
-				   const struct task *task,
-				   const struct tcp_socket *s)
+				   const struct task *task)
 {
+	const struct survey *s = r->survey;
+	struct waiting w = waiting_of(task, &s->fds, s->sockets);
+
 	return blocked_interval(&(struct blocked_input){
 		.task = task,
-		.socket = s,
+		.wait = w.wait,
+		.socket = w.socket,
 		.now_mono_ns = r->survey->now_mono_ns,
 		.process_age_ms = r->survey->process_age_ms,
 	});
@@ -58,7 +108,7 @@ static void put_times(struct text *t, const struct survey *s, int used)
 	char took[CLOCK_TEXT_MAX], buf[96];
 
 	clock_format_duration(s->duration_ms, took);
-	if (s->tasks)
+	if (s->n_sets)
 		snprintf(buf, sizeof(buf), "%s, stopped %" PRId64 " ms", took,
 			 s->stopped_ms);
 	else
@@ -82,9 +132,12 @@ void report_head(struct text *t, const struct report *r, const char *what)
 		text_fit(name, process_name(s->process), 40);
 		used += text_put(t, STYLE_BOLD, name);
 		used += fprintf(t->out, " (pid %d", (int)s->process->pid);
-		if (s->tasks) {
+		for (size_t i = 0; i < s->n_sets; i++) {
+			if (s->sets[i].snapshot->kind == TASK_THREAD)
+				continue;
 			used += fprintf(t->out, ", ");
-			used += text_put(t, STYLE_PLAIN, s->tasks->runtime);
+			used += text_put(t, STYLE_PLAIN,
+					 s->sets[i].snapshot->runtime);
 		}
 		used += fprintf(t->out, "): ");
 	} else {
@@ -92,7 +145,9 @@ void report_head(struct text *t, const struct report *r, const char *what)
 	}
 	used += text_put(t, STYLE_PLAIN, what);
 	put_times(t, s, used);
-	if (s->no_runtime)
+	/* A program in C has no goroutines, and that is no news. */
+	if (s->no_runtime &&
+	    (!s->n_sets || error_code(s->no_runtime) != ERROR_ABSENT))
 		text_wrapf(t, "  ", "no goroutines are shown: %s",
 			   error_text(s->no_runtime));
 	if (s->process && s->process->exe_deleted && r->verbose)
@@ -111,6 +166,16 @@ static const char *const singular[][2] = {
 	{ "goroutines wait ", "goroutine waits " },
 	{ "goroutines have ", "goroutine has " },
 	{ "goroutines ", "goroutine " },
+	{ "coroutines were ", "coroutine was " },
+	{ "coroutines wait ", "coroutine waits " },
+	{ "coroutines have ", "coroutine has " },
+	{ "coroutines ", "coroutine " },
+	{ "threads were ", "thread was " },
+	{ "threads wait ", "thread waits " },
+	{ "threads have ", "thread has " },
+	{ "threads ", "thread " },
+	{ "stacks were ", "stack was " },
+	{ "stacks ", "stack " },
 	{ "connections were ", "connection was " },
 	{ "connections ", "connection " },
 	{ "sockets that are ", "socket that is " },
@@ -187,14 +252,29 @@ struct stack_row {
 /* Room for a folded stack, or a whole one, and its creator. */
 #define STACK_ROWS (TASK_MAX_FRAMES + 2)
 
+/* file:line, or of native code without that the object it lies in. */
 static char *location(const struct frame *f, bool verbose)
 {
 	char *s;
 	const char *file = verbose ? f->file : frame_short_file(f);
 
-	if (!f->line || asprintf(&s, "%s:%" PRIu32, file, f->line) < 0)
+	if (!f->line)
+		return f->object && strncmp(f->function, f->object,
+					    strlen(f->object)) != 0
+			       ? strdup(f->object)
+			       : NULL;
+	if (asprintf(&s, "%s:%" PRIu32, file, f->line) < 0)
 		return NULL;
 	return s;
+}
+
+static void fill_row(struct stack_row *row, const struct frame *f, bool verbose)
+{
+	row->left = f->function;
+	row->where = location(f, verbose);
+	if (f->uncertain &&
+	    asprintf(&row->made, "%s (uncertain)", f->function) >= 0)
+		row->left = row->made;
 }
 
 static size_t whole_rows(const struct stack *stack, bool verbose,
@@ -204,12 +284,15 @@ static size_t whole_rows(const struct stack *stack, bool verbose,
 	const struct frame *v[TASK_MAX_FRAMES];
 	size_t n = stack_visible(stack, v);
 
-	for (size_t i = 0; i < n; i++)
-		rows[i] = (struct stack_row){
-			.left = v[i]->function,
-			.where = location(v[i], verbose),
+	for (size_t i = 0; i < n; i++) {
+		rows[i] = (struct stack_row){ .indent = 6, .own = v[i] == own };
+		fill_row(&rows[i], v[i], verbose);
+	}
+	/* Go says so itself, of a whole stack; here it is our own limit. */
+	if (n && stack->incomplete && v[0]->object)
+		rows[n++] = (struct stack_row){
+			.left = "... its callers could not be told",
 			.indent = 6,
-			.own = v[i] == own,
 		};
 	return n;
 }
@@ -222,13 +305,11 @@ static size_t folded_rows(const struct stack *stack, bool verbose,
 
 	for (size_t i = 0; i < n; i++) {
 		rows[i] = (struct stack_row){ .indent = 6, .own = v[i].own };
-		if (v[i].frame) {
-			rows[i].left = v[i].frame->function;
-			rows[i].where = location(v[i].frame, verbose);
-		} else if (asprintf(&rows[i].made, "... %zu more frames",
-				    v[i].skipped) >= 0) {
+		if (v[i].frame)
+			fill_row(&rows[i], v[i].frame, verbose);
+		else if (asprintf(&rows[i].made, "... %zu more frames",
+				  v[i].skipped) >= 0)
 			rows[i].left = rows[i].made;
-		}
 	}
 	return n;
 }

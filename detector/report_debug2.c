@@ -164,7 +164,8 @@ static void put_task(FILE *out, const struct task *task, int minor,
 
 void report_debug2(FILE *out, const struct report *r)
 {
-	const struct task_snapshot *snap = r->survey->tasks;
+	const struct task_set *set = survey_set(r->survey, TASK_GO);
+	const struct task_snapshot *snap = set ? set->snapshot : NULL;
 	bool first = true;
 
 	for (size_t i = 0; snap && i < snap->n; i++) {

@@ -30,17 +30,18 @@ struct rows {
 static void describe_waits(char cell[TEXT_CELL], const struct report *r,
 			   const struct heal_item *item)
 {
-	if (!r->survey->tasks)
+	if (!r->survey->n_sets)
 		snprintf(cell, TEXT_CELL, "?");
 	else if (!item->n_tasks)
 		snprintf(cell, TEXT_CELL, "-");
 	else if (item->n_tasks > 1)
 		snprintf(cell, TEXT_CELL, "%s %" PRIu64 " and %zu more",
-			 report_task_word(r, 1), item->tasks[0].task->id,
-			 item->n_tasks - 1);
+			 report_task_word(item->tasks[0].runtime, 1),
+			 item->tasks[0].task->id, item->n_tasks - 1);
 	else
 		snprintf(cell, TEXT_CELL, "%s %" PRIu64 " (%s)",
-			 report_task_word(r, 1), item->tasks[0].task->id,
+			 report_task_word(item->tasks[0].runtime, 1),
+			 item->tasks[0].task->id,
 			 wait_kind_name(item->tasks[0].task->wait));
 }
 
@@ -321,8 +322,17 @@ static void put_fates(struct text *t, const struct report *r,
 		       });
 }
 
-static void put_sum(struct text *t, const struct report *r,
-		    const struct heal *h)
+static const char *waiters_word(const struct heal *h, uint64_t n)
+{
+	struct task_counts counts = { 0 };
+
+	for (size_t i = 0; i < h->n; i++)
+		for (size_t t = 0; t < h->v[i].n_tasks; t++)
+			counts.of[h->v[i].tasks[t].runtime]++;
+	return report_any_word(&counts, n);
+}
+
+static void put_sum(struct text *t, const struct heal *h)
 {
 	size_t done = heal_count(h, HEAL_DONE);
 	size_t still = heal_fates(h, FATE_STILL);
@@ -347,7 +357,7 @@ static void put_sum(struct text *t, const struct report *r,
 			"that waited: %zu gone, %zu moved on, %zu still "
 			"there, %zu not known.",
 			done, h->n, PLURAL(h->n), took, all,
-			report_task_word(r, all), gone, moved, still, unknown);
+			waiters_word(h, all), gone, moved, still, unknown);
 }
 
 void report_heal_done(struct text *t, const struct report *r,
@@ -363,7 +373,7 @@ void report_heal_done(struct text *t, const struct report *r,
 		text_wrap(t, "  ",
 			  "the process has ended meanwhile: it may have taken "
 			  "the error for a reason to");
-	put_sum(t, r, h);
+	put_sum(t, h);
 	report_gaps(t, "", &r->survey->gaps);
 }
 

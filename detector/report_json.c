@@ -82,107 +82,12 @@ static json_t *u64_text(uint64_t n)
 	return json_sprintf("%" PRIu64, n);
 }
 
-static json_t *address(raddr_t addr)
-{
-	return json_sprintf("0x%" PRIx64, addr);
-}
-
-static json_t *frame_json(const struct frame *f)
-{
-	if (!f)
-		return json_null();
-	return json_pack("{s:o, s:o, s:I}", "function", text(f->function),
-			 "file", text(f->file), "line", (json_int_t)f->line);
-}
-
-/* As Go's own dump shows it. */
-static json_t *stack_json(const struct stack *stack)
-{
-	const struct frame *v[TASK_MAX_FRAMES];
-	size_t n = stack_visible(stack, v);
-	json_t *a = json_array();
-
-	for (size_t i = 0; i < n; i++) {
-		json_t *f = frame_json(v[i]);
-
-		if (v[i]->inlined)
-			json_object_set_new(f, "inlined", json_true());
-		json_array_append_new(a, f);
-	}
-	return a;
-}
-
-static json_t *blocked_json(const struct blocked_for *b)
-{
-	return json_pack(
-		"{s:I, s:o, s:s, s:s}", "at_least", (json_int_t)b->at_least_ms,
-		"at_most", millis(b->at_most_ms), "at_least_source",
-		blocked_source_name(b->at_least_source), "at_most_source",
-		blocked_source_name(b->at_most_source));
-}
-
-static const char *deadline_word(enum deadline_state state)
-{
-	switch (state) {
-	case DEADLINE_UNKNOWN:
-		return "unknown";
-	case DEADLINE_NONE:
-		return "none";
-	case DEADLINE_SET:
-		return "set";
-	case DEADLINE_EXPIRED:
-		return "expired";
-	}
-	return "unknown";
-}
-
-/* The deadline of what the task does now. */
-static const struct deadline *deadline_of(const struct task *task)
-{
-	return task->wait == WAIT_WRITE || task->wait == WAIT_CONNECT
-		       ? &task->write_deadline
-		       : &task->read_deadline;
-}
-
-static json_t *deadline_json(const struct report *r, const struct task *task)
-{
-	const struct deadline *d = deadline_of(task);
-	const struct survey *s = r->survey;
-
-	if (d->state != DEADLINE_SET)
-		return json_null();
-	return wall_time(s->now_wall_ms +
-			 (d->at_mono_ns - s->now_mono_ns) / 1000000);
-}
-
 static json_t *endpoint_json(const struct endpoint *e)
 {
 	char buf[ENDPOINT_TEXT_MAX];
 
 	endpoint_format(e, buf);
 	return json_string(buf);
-}
-
-/* What tasks of `check` and of `ps` have in common. */
-static json_t *task_json(const struct report *r, const struct task *task,
-			 const struct tcp_socket *socket,
-			 const struct blocked_for *blocked)
-{
-	json_t *o = json_pack(
-		"{s:o, s:o, s:o, s:o, s:o, s:s}", "id", u64_text(task->id),
-		"blocked_ms", blocked_json(blocked), "wait", text(task->reason),
-		"fd", task->fd >= 0 ? json_integer(task->fd) : json_null(),
-		"deadline", deadline_json(r, task), "deadline_state",
-		deadline_word(deadline_of(task)->state));
-
-	if (o && !task_waits_on_network(task))
-		json_object_set_new(o, "deadline_state", json_null());
-	if (o && socket) {
-		json_object_set_new(o, "local", endpoint_json(&socket->local));
-		json_object_set_new(o, "remote",
-				    endpoint_json(&socket->remote));
-	}
-	return o;
 }
 
 static json_t *evidence_json(const struct verdict *v)
@@ -243,11 +148,14 @@ static json_t *options_json(const struct tcp_options *o)
 {
 	if (!o->known)
 		return json_null();
-	return json_pack(
-		"{s:b, s:I, s:I, s:I, s:I}", "keepalive", (int)o->keepalive,
-		"keepidle_s", (json_int_t)o->keepidle_s, "keepintvl_s",
-		(json_int_t)o->keepintvl_s, "keepcnt", (json_int_t)o->keepcnt,
-		"user_timeout_ms", (json_int_t)o->user_timeout_ms);
+	return json_pack("{s:b, s:I, s:I, s:I, s:I, s:I, s:I}", "keepalive",
+			 (int)o->keepalive, "keepidle_s",
+			 (json_int_t)o->keepidle_s, "keepintvl_s",
+			 (json_int_t)o->keepintvl_s, "keepcnt",
+			 (json_int_t)o->keepcnt, "user_timeout_ms",
+			 (json_int_t)o->user_timeout_ms, "recv_timeout_ms",
+			 (json_int_t)o->recv_timeout_ms, "send_timeout_ms",
+			 (json_int_t)o->send_timeout_ms);
 }
 
 static json_t *socket_json(const struct tcp_socket *s, const struct verdict *v)
@@ -287,18 +195,29 @@ static json_t *tool_json(void)
 			 stranded_version());
 }
 
+static json_t *runtimes_json(const struct survey *s)
+{
+	json_t *a = json_array();
+
+	for (size_t i = 0; i < s->n_sets; i++)
+		json_array_append_new(a, text(s->sets[i].snapshot->runtime));
+	return a;
+}
+
 static json_t *target_json(const struct survey *s)
 {
 	const struct process *p = s->process;
+	const struct task_snapshot *runtime = survey_runtime(s);
 
 	if (!p)
 		return json_null();
 	return json_pack(
-		"{s:I, s:o, s:o, s:o, s:b, s:o}", "pid", (json_int_t)p->pid,
-		"exe", text(p->exe), "runtime",
-		s->tasks ? text(s->tasks->runtime) : json_null(), "started",
+		"{s:I, s:o, s:o, s:o, s:b, s:o, s:o}", "pid",
+		(json_int_t)p->pid, "exe", text(p->exe), "runtime",
+		runtime ? text(runtime->runtime) : json_null(), "started",
 		wall_time(p->start_wall_ms), "gone", (int)s->gone, "no_runtime",
-		s->no_runtime ? text(error_text(s->no_runtime)) : json_null());
+		s->no_runtime ? text(error_text(s->no_runtime)) : json_null(),
+		"runtimes", runtimes_json(s));
 }
 
 static struct frame_writer begin(FILE *out, const struct survey *s)
@@ -318,20 +237,35 @@ static void end(struct frame_writer *w, const struct gaps *gaps)
 	fputs("}\n", w->out);
 }
 
+static json_t *counts_json(const struct findings *f)
+{
+	json_t *o = json_object();
+
+	for (enum task_runtime i = TASK_GO; i <= TASK_THREAD; i++)
+		if (f->tasks.of[i])
+			json_object_set_new(
+				o, task_runtime_name(i),
+				json_pack("{s:I, s:I}", "tasks",
+					  (json_int_t)f->tasks.of[i], "blocked",
+					  (json_int_t)f->blocked.of[i]));
+	return o;
+}
+
 static json_t *summary_json(const struct report *r)
 {
 	const struct findings *f = r->findings;
 
 	return json_pack(
-		"{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "tasks",
-		(json_int_t)f->tasks, "blocked", (json_int_t)f->blocked,
-		"findings", (json_int_t)f->n, "duration_ms",
+		"{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:o}", "tasks",
+		(json_int_t)task_counts_sum(&f->tasks), "blocked",
+		(json_int_t)task_counts_sum(&f->blocked), "findings",
+		(json_int_t)f->n, "duration_ms",
 		(json_int_t)r->survey->duration_ms, "stopped_ms",
 		(json_int_t)r->survey->stopped_ms, "sockets",
 		(json_int_t)(r->survey->sockets ? r->survey->sockets->n : 0),
 		"moved", (json_int_t)f->moved, "ended_by_deadline",
 		(json_int_t)f->deadline_soon, "too_young",
-		(json_int_t)f->too_young);
+		(json_int_t)f->too_young, "by_runtime", counts_json(f));
 }
 
 static json_t *advice_json(const struct finding *f)
@@ -342,12 +276,65 @@ static json_t *advice_json(const struct finding *f)
 		const struct frame *site = f->advice[i].site;
 		AUTO_FREE char *line = NULL;
 
-		if (!site || asprintf(&line, "%s:%" PRIu32 ": %s", site->file,
-				      site->line, f->advice[i].text) < 0)
+		if (!site ||
+		    (site->line
+			     ? asprintf(&line, "%s:%" PRIu32 ": %s", site->file,
+					site->line, f->advice[i].text)
+			     : asprintf(&line, "%s: %s", site->function,
+					f->advice[i].text)) < 0)
 			line = NULL;
 		json_array_append_new(a, text(line ? line : f->advice[i].text));
 	}
 	return a;
+}
+
+static json_t *fd_json(int fd)
+{
+	return fd < 0 ? json_null() : json_integer(fd);
+}
+
+/* Whose event loop watches the connection that nobody reads. */
+static json_t *holder_json(const struct finding_member *m)
+{
+	const struct task *h = m->holder;
+
+	if (!h)
+		return json_null();
+	return json_pack("{s:s, s:o, s:o, s:s, s:o, s:o}", "runtime",
+			 task_runtime_name(m->runtime), "task", u64_text(h->id),
+			 "name", text(h->name), "wait_kind",
+			 wait_kind_name(h->wait), "wait", text(h->reason), "fd",
+			 fd_json(h->fd));
+}
+
+static json_t *member_socket_json(const struct finding_member *m)
+{
+	json_t *o = socket_json(m->socket, m->verdict);
+
+	if (!m->socket || !o)
+		return o;
+	json_object_set_new(o, "fd", fd_json(m->fd));
+	if (m->task)
+		return o;
+	json_object_set_new(o, "held_by", holder_json(m));
+	if (m->holder) {
+		json_object_set_new(o, "runtime",
+				    json_string(task_runtime_name(m->runtime)));
+		json_object_set_new(o, "name", text(m->holder->name));
+	}
+	return o;
+}
+
+static json_t *ends_json(const struct finding_member *m)
+{
+	json_t *o = json_pack("{s:o, s:o, s:o}", "local",
+			      endpoint_json(&m->socket->local), "remote",
+			      endpoint_json(&m->socket->remote), "fd",
+			      fd_json(m->fd));
+
+	if (o && m->holder)
+		json_object_set_new(o, "held_by", holder_json(m));
+	return o;
 }
 
 static void put_finding(struct frame_writer *outer, const struct report *r,
@@ -359,30 +346,23 @@ static void put_finding(struct frame_writer *outer, const struct report *r,
 	put(&w, "fingerprint", json_string(f->fingerprint));
 	put(&w, "kind", json_string(finding_kind_name(f->kind)));
 	put(&w, "grade", json_string(grade_name(f->grade)));
-	put(&w, "runtime", first->task ? json_string("go") : json_null());
+	put(&w, "runtime",
+	    first->task || first->holder
+		    ? json_string(task_runtime_name(f->runtime))
+		    : json_null());
 	put(&w, "count", json_integer((json_int_t)f->count));
 	struct frame_writer tasks = open_frame(&w, "tasks", '[');
 	for (size_t i = 0; i < f->count && first->task; i++)
-		put(&tasks, NULL,
-		    task_json(r, f->members[i].task, f->members[i].socket,
-			      &f->members[i].blocked));
+		put(&tasks, NULL, report_json_member(r, &f->members[i]));
 	close_frame(&tasks, ']');
 	put(&w, "blocked_ms",
-	    first->task ? blocked_json(&f->blocked) : json_null());
-	put(&w, "stack", stack_json(f->stack));
-	put(&w, "created_by", frame_json(f->created_by));
-	put(&w, "socket", socket_json(first->socket, first->verdict));
+	    first->task ? report_json_blocked(&f->blocked) : json_null());
+	put(&w, "stack", report_json_stack(f->stack));
+	put(&w, "created_by", report_json_frame(f->created_by));
+	put(&w, "socket", member_socket_json(first));
 	struct frame_writer sockets = open_frame(&w, "sockets", '[');
 	for (size_t i = 0; i < f->count && first->socket; i++)
-		put(&sockets, NULL,
-		    json_pack("{s:o, s:o, s:o}", "local",
-			      endpoint_json(&f->members[i].socket->local),
-			      "remote",
-			      endpoint_json(&f->members[i].socket->remote),
-			      "fd",
-			      f->members[i].fd >= 0
-				      ? json_integer(f->members[i].fd)
-				      : json_null()));
+		put(&sockets, NULL, ends_json(&f->members[i]));
 	close_frame(&sockets, ']');
 	put(&w, "advice", advice_json(f));
 	close_frame(&w, '}');
@@ -427,112 +407,22 @@ void report_sum_json(FILE *out, const struct report_sum *sum)
 	end(&w, &sum->gaps);
 }
 
-static json_t *object_json(const struct wait_object *w)
-{
-	json_t *o = json_pack("{s:s, s:o}", "kind", wait_object_name(w->kind),
-			      "address", address(w->addr));
-
-	if (o && w->kind == OBJECT_CHAN) {
-		json_object_set_new(o, "direction",
-				    json_string(w->send ? "send" : "recv"));
-		json_object_set_new(o, "closed", json_boolean(w->closed));
-		json_object_set_new(o, "element", text(w->element_type));
-	}
-	if (o && w->counts_known) {
-		json_object_set_new(o, "length",
-				    json_integer((json_int_t)w->length));
-		json_object_set_new(o, "capacity",
-				    json_integer((json_int_t)w->capacity));
-		json_object_set_new(o, "waiters", json_integer(w->waiters));
-	}
-	return o;
-}
-
-static json_t *labels_json(const struct task *task)
-{
-	json_t *o = json_object();
-
-	for (uint32_t i = 0; i < task->n_labels; i++) {
-		AUTO_FREE char *key = escape_utf8(task->labels[i].key);
-
-		if (key)
-			json_object_set_new(o, key,
-					    text(task->labels[i].value));
-	}
-	return o;
-}
-
-static json_t *objects_json(const struct task *task)
-{
-	json_t *a = json_array();
-
-	for (uint32_t i = 0; i < task->n_objects; i++)
-		json_array_append_new(a, object_json(&task->objects[i]));
-	return a;
-}
-
-static void set_marks(json_t *o, const struct task *task)
-{
-	const struct {
-		const char *key;
-		bool set;
-	} marks[] = {
-		{ "locked_to_thread", task->locked_to_thread },
-		{ "leaked", task->leaked },
-		{ "system", task->system },
-		{ "torn", task->torn },
-		{ "partial", task->partial },
-	};
-
-	for (size_t i = 0; i < sizeof(marks) / sizeof(marks[0]); i++)
-		if (marks[i].set)
-			json_object_set_new(o, marks[i].key, json_true());
-}
-
-static json_t *ps_task_json(const struct report *r, const struct task *task)
-{
-	const struct survey *s = r->survey;
-	const struct tcp_socket *socket =
-		correlate_socket(task, &s->fds, s->sockets);
-	struct blocked_for blocked = report_interval(r, task, socket);
-	json_t *o = task_json(r, task, socket, &blocked);
-
-	if (!o)
-		return NULL;
-	json_object_set_new(o, "runtime", json_string("go"));
-	json_object_set_new(o, "state",
-			    json_string(task_state_name(task->state)));
-	json_object_set_new(o, "wait_kind",
-			    json_string(wait_kind_name(task->wait)));
-	json_object_set_new(o, "parent",
-			    task->parent_id ? u64_text(task->parent_id)
-					    : json_null());
-	json_object_set_new(o, "labels", labels_json(task));
-	json_object_set_new(o, "start", frame_json(task->start));
-	json_object_set_new(o, "created_by", frame_json(task->created_by));
-	json_object_set_new(o, "object",
-			    task->n_objects ? object_json(&task->objects[0])
-					    : json_null());
-	if (task->n_objects > 1)
-		json_object_set_new(o, "objects", objects_json(task));
-	if (task->tid)
-		json_object_set_new(o, "tid", json_integer(task->tid));
-	set_marks(o, task);
-	if (r->stacks)
-		json_object_set_new(o, "stack", stack_json(task->stack));
-	return o;
-}
-
 void report_ps_json(FILE *out, const struct report *r)
 {
-	const struct task_snapshot *snap = r->survey->tasks;
-	struct frame_writer w = begin(out, r->survey);
+	const struct survey *s = r->survey;
+	struct frame_writer w = begin(out, s);
 	struct frame_writer tasks = open_frame(&w, "tasks", '[');
 
-	for (size_t i = 0; snap && i < snap->n; i++)
-		put(&tasks, NULL, ps_task_json(r, &snap->tasks[i]));
+	for (size_t k = 0; k < s->n_sets; k++) {
+		const struct task_snapshot *snap = s->sets[k].snapshot;
+
+		for (size_t i = 0; i < snap->n; i++)
+			put(&tasks, NULL,
+			    report_json_ps_task(r, snap->kind,
+						&snap->tasks[i]));
+	}
 	close_frame(&tasks, ']');
-	end(&w, &r->survey->gaps);
+	end(&w, &s->gaps);
 }
 
 static json_t *socket_row_json(const struct report *r,
@@ -548,6 +438,11 @@ static json_t *socket_row_json(const struct report *r,
 		return NULL;
 	json_object_set_new(o, "fd", fd < 0 ? json_null() : json_integer(fd));
 	json_object_set_new(o, "task", task ? u64_text(task->id) : json_null());
+	json_object_set_new(
+		o, "runtime",
+		task ? json_string(task_runtime_name(
+			       survey_set_of(s, task)->snapshot->kind))
+		     : json_null());
 	json_object_set_new(
 		o, "tasks",
 		json_integer((json_int_t)waiters_count(waiters, i)));
@@ -587,9 +482,14 @@ json_t *report_json_text(const char *s)
 	return text(s);
 }
 
-json_t *report_json_frame(const struct frame *f)
+json_t *report_json_time(int64_t wall_ms)
 {
-	return frame_json(f);
+	return wall_time(wall_ms);
+}
+
+json_t *report_json_endpoint(const struct endpoint *e)
+{
+	return endpoint_json(e);
 }
 
 json_t *report_json_options(const struct tcp_options *o)

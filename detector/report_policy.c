@@ -64,10 +64,10 @@ static void describe_waits(char cell[TEXT_CELL], const struct rows *rows,
 		snprintf(cell, TEXT_CELL, "-");
 	else if (n > 1)
 		snprintf(cell, TEXT_CELL, "%s %" PRIu64 " and %zu more",
-			 report_task_word(rows->r, 1), task->id, n - 1);
+			 report_word_of(rows->r, task, 1), task->id, n - 1);
 	else
 		snprintf(cell, TEXT_CELL, "%s %" PRIu64 " (%s)",
-			 report_task_word(rows->r, 1), task->id,
+			 report_word_of(rows->r, task, 1), task->id,
 			 wait_kind_name(task->wait));
 }
 

@@ -6,8 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "detector/correlate.h"
 #include "detector/frames.h"
+#include "detector/waiting.h"
 
 /** `ps` as a table: one row for each task. */
 
@@ -24,9 +24,13 @@ static const struct table_column columns[] = {
 
 struct ps {
 	const struct report *r;
-	const struct task **v; /* those that are listed */
+	struct ps_task {
+		const struct task *task;
+		enum task_runtime runtime;
+	} * v; /* those that are listed */
 	size_t n;
-	bool wide; /* room for both ends of a connection */
+	bool mixed; /* of several kinds: the ID alone does not tell */
+	bool wide;  /* room for both ends of a connection */
 };
 
 static void describe_wait(char cell[TEXT_CELL], const struct task *task)
@@ -42,20 +46,19 @@ static void describe_wait(char cell[TEXT_CELL], const struct task *task)
 		 task->torn ? ", torn" : "");
 }
 
-static void describe_socket(char cell[TEXT_CELL], const struct ps *ps,
-			    const struct task *task, const struct tcp_socket *s)
+static void describe_socket(char cell[TEXT_CELL], const struct ps *ps, int fd,
+			    const struct tcp_socket *s)
 {
 	char local[ENDPOINT_TEXT_MAX], remote[ENDPOINT_TEXT_MAX];
 
 	endpoint_format(&s->local, local);
 	endpoint_format(&s->remote, remote);
 	if (report_sample(s)->state == TCP_STATE_LISTEN)
-		snprintf(cell, TEXT_CELL, "fd %d on %s", task->fd, local);
+		snprintf(cell, TEXT_CELL, "fd %d on %s", fd, local);
 	else if (ps->wide)
-		snprintf(cell, TEXT_CELL, "fd %d %s -> %s", task->fd, local,
-			 remote);
+		snprintf(cell, TEXT_CELL, "fd %d %s -> %s", fd, local, remote);
 	else
-		snprintf(cell, TEXT_CELL, "fd %d -> %s", task->fd, remote);
+		snprintf(cell, TEXT_CELL, "fd %d -> %s", fd, remote);
 }
 
 static void describe_object(char cell[TEXT_CELL], const struct task *task)
@@ -78,13 +81,18 @@ static void describe_on(char cell[TEXT_CELL], const struct ps *ps,
 			const struct task *task)
 {
 	const struct survey *s = ps->r->survey;
-	const struct tcp_socket *socket =
-		correlate_socket(task, &s->fds, s->sockets);
+	const struct waiting w = waiting_of(task, &s->fds, s->sockets);
 	const struct process_fd *fd =
 		task->fd >= 0 ? process_fds_find(&s->fds, task->fd) : NULL;
 
-	if (socket)
-		describe_socket(cell, ps, task, socket);
+	if (w.socket)
+		describe_socket(cell, ps, w.fd, w.socket);
+	else if (task->wait == WAIT_EPOLL && task->fd >= 0)
+		snprintf(cell, TEXT_CELL, "epoll fd %d, %" PRIu32 "%s fds",
+			 task->fd, task->n_fds, task->fds_cut ? "+" : "");
+	else if (task->n_fds)
+		snprintf(cell, TEXT_CELL, "%" PRIu32 "%s fds", task->n_fds,
+			 task->fds_cut ? "+" : "");
 	else if (fd)
 		snprintf(cell, TEXT_CELL, "fd %d %s", task->fd, fd->text);
 	else if (task->fd >= 0)
@@ -105,7 +113,7 @@ static void describe_frame(char cell[TEXT_CELL], const struct frame *f,
 	const char *name = f ? f->function : "-";
 	const char *file = f ? frame_short_file(f) : "";
 
-	if (f && !wide) {
+	if (f && !wide && !f->object) {
 		size_t package = frame_package_len(name);
 
 		if (frame_classify(name) == FRAME_PROGRAM) {
@@ -139,19 +147,31 @@ static const struct frame *place(const struct task *task)
 	return task->start;
 }
 
+/* So that goroutine 1 and thread 1 are two. */
+static const char *id_prefix(enum task_runtime runtime)
+{
+	switch (runtime) {
+	case TASK_GO:
+		return "g";
+	case TASK_COROUTINE:
+		return "co";
+	case TASK_THREAD:
+		return "tid ";
+	}
+	return "";
+}
+
 static void fill_row(void *arg, size_t i, struct table_row *row)
 {
 	const struct ps *ps = arg;
-	const struct task *task = ps->v[i];
-	const struct survey *s = ps->r->survey;
+	const struct task *task = ps->v[i].task;
 	char blocked[REPORT_BLOCKED] = "-";
 
-	snprintf(row->cell[COL_ID], TEXT_CELL, "%" PRIu64, task->id);
+	snprintf(row->cell[COL_ID], TEXT_CELL, "%s%" PRIu64,
+		 ps->mixed ? id_prefix(ps->v[i].runtime) : "", task->id);
 	describe_wait(row->cell[COL_WAIT], task);
 	if (task->wait != WAIT_NONE) {
-		struct blocked_for b = report_interval(
-			ps->r, task,
-			correlate_socket(task, &s->fds, s->sockets));
+		struct blocked_for b = report_interval(ps->r, task);
 		report_blocked_short(blocked, &b);
 	}
 	snprintf(row->cell[COL_BLOCKED], TEXT_CELL, "%s", blocked);
@@ -167,40 +187,55 @@ static void fill_row(void *arg, size_t i, struct table_row *row)
 static void put_stack(void *arg, size_t i, struct text *t, const bool *shown)
 {
 	const struct ps *ps = arg;
+	const struct task *task = ps->v[i].task;
 
 	(void)shown;
-	report_stack(t, ps->v[i]->stack, ps->v[i]->created_by, true,
-		     ps->r->verbose);
+	report_stack(t, task->stack, task->created_by, true, ps->r->verbose);
 	fputc('\n', t->out);
 }
 
-static size_t select_tasks(const struct report *r, const struct task **v)
+/* A goroutine in a system call may be stuck, but is not parked. */
+static bool is_parked(const struct ps_task *t)
 {
-	const struct task_snapshot *snap = r->survey->tasks;
+	return task_is_blocked(t->task) &&
+	       (t->runtime != TASK_GO || t->task->state != TASK_SYSCALL);
+}
+
+static size_t select_tasks(const struct report *r, struct ps_task *v)
+{
+	const struct survey *s = r->survey;
 	size_t n = 0;
 
-	for (size_t i = 0; snap && i < snap->n; i++)
-		if (r->verbose || !snap->tasks[i].system)
-			v[n++] = &snap->tasks[i];
+	for (size_t k = 0; k < s->n_sets; k++) {
+		const struct task_snapshot *snap = s->sets[k].snapshot;
+
+		for (size_t i = 0; i < snap->n; i++)
+			if (r->verbose || !snap->tasks[i].system)
+				v[n++] = (struct ps_task){ &snap->tasks[i],
+							   snap->kind };
+	}
 	return n;
 }
 
 void report_ps_text(struct text *t, const struct report *r)
 {
-	const struct task_snapshot *snap = r->survey->tasks;
-	size_t total = snap ? snap->n : 0, blocked = 0;
-	char what[160], a[TEXT_COUNT], b[TEXT_COUNT];
+	struct task_counts all = { 0 }, blocked = { 0 };
+	char what[REPORT_COUNTS];
 	struct ps ps = { .r = r, .wide = t->width >= 120 };
+	size_t total = 0;
 
+	for (size_t i = 0; i < r->survey->n_sets; i++)
+		total += r->survey->sets[i].snapshot->n;
 	ps.v = calloc(total + 1, sizeof(*ps.v));
 	if (!ps.v)
 		return;
 	ps.n = select_tasks(r, ps.v);
-	for (size_t i = 0; i < ps.n; i++)
-		blocked += ps.v[i]->state == TASK_WAITING ||
-			   ps.v[i]->state == TASK_LEAKED;
-	snprintf(what, sizeof(what), "%s %s, %s parked", text_count(a, ps.n),
-		 report_task_word(r, ps.n), text_count(b, blocked));
+	for (size_t i = 0; i < ps.n; i++) {
+		all.of[ps.v[i].runtime]++;
+		blocked.of[ps.v[i].runtime] += is_parked(&ps.v[i]);
+		ps.mixed |= ps.v[i].runtime != ps.v[0].runtime;
+	}
+	report_counts(what, &all, &blocked);
 	report_head(t, r, what);
 	fputc('\n', t->out);
 	const struct table table = {

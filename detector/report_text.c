@@ -130,11 +130,11 @@ static const char *group_reason(const struct finding *f)
 	return f->members[0].task->reason;
 }
 
-static char *headline(const struct report *r, const struct finding *f)
+static char *headline(const struct finding *f)
 {
 	char n[TEXT_COUNT], *s = NULL;
 	const char *count = text_count(n, f->count);
-	const char *who = report_task_word(r, f->count);
+	const char *who = report_task_word(f->runtime, f->count);
 	bool one = f->count == 1;
 	int len;
 
@@ -186,14 +186,7 @@ static const char *doing(const struct finding *f)
 
 static const char *deadline_text(const struct finding *f)
 {
-	const struct task *t = f->members[0].task;
-	const struct deadline *d =
-		f->kind == FINDING_STRANDED_WRITER ||
-				f->kind == FINDING_STRANDED_CONNECT
-			? &t->write_deadline
-			: &t->read_deadline;
-
-	switch (d->state) {
+	switch (f->members[0].deadline.state) {
 	case DEADLINE_UNKNOWN:
 		return ", deadline not known";
 	case DEADLINE_NONE:
@@ -296,8 +289,7 @@ static void put_object(struct text *t, const struct finding *f)
 			   o->addr);
 }
 
-static void put_who(struct text *t, const struct report *r,
-		    const struct finding *f)
+static void put_who(struct text *t, const struct finding *f)
 {
 	char buf[512], n[TEXT_COUNT];
 	size_t len = 0, shown = f->count < IDS_SHOWN ? f->count : IDS_SHOWN;
@@ -321,8 +313,27 @@ static void put_who(struct text *t, const struct report *r,
 		snprintf(buf + len, sizeof(buf) - len, " and %s more",
 			 text_count(n, f->count - shown));
 	text_wrapf(t, WHO, "%s%s%s",
-		   f->members[0].task ? report_task_word(r, f->count) : "",
+		   f->members[0].task ? report_task_word(f->runtime, f->count)
+				      : "",
 		   f->members[0].task ? " " : "", buf);
+}
+
+/* Who would be told of the connection's end, if the kernel knew of it. */
+static void put_holder(struct text *t, const struct finding *f)
+{
+	const struct task *h = f->members[0].holder;
+	char id[64];
+
+	if (!h)
+		return;
+	snprintf(id, sizeof(id), "%s %" PRIu64, report_task_word(f->runtime, 1),
+		 h->id);
+	if (h->wait == WAIT_EPOLL)
+		text_wrapf(t, MORE, "held by the epoll set of fd %d (%s in %s)",
+			   h->fd, id, h->reason);
+	else
+		text_wrapf(t, MORE, "held by the set of %s in %s", id,
+			   h->reason);
 }
 
 static void put_why(struct text *t, const struct finding *f)
@@ -337,6 +348,8 @@ static char *advice_site(const struct frame *site)
 {
 	char *s;
 
+	if (site && !site->line)
+		return strdup(site->function);
 	if (!site ||
 	    asprintf(&s, "%s:%" PRIu32, frame_short_file(site), site->line) < 0)
 		return NULL;
@@ -374,7 +387,7 @@ static void put_fix(struct text *t, const struct finding *f)
 static void put_finding(struct text *t, const struct report *r,
 			const struct finding *f)
 {
-	AUTO_FREE char *head = headline(r, f);
+	AUTO_FREE char *head = headline(f);
 
 	fputc('\n', t->out);
 	text_put(t, grade_style(f->grade), grade_label(f->grade));
@@ -385,7 +398,8 @@ static void put_finding(struct text *t, const struct report *r,
 	put_socket(t, f);
 	put_object(t, f);
 	report_stack(t, f->stack, f->created_by, r->stacks, r->verbose);
-	put_who(t, r, f);
+	put_who(t, f);
+	put_holder(t, f);
 	put_why(t, f);
 	put_fix(t, f);
 	if (r->verbose)
@@ -407,14 +421,16 @@ static void put_benign(struct text *t, const struct report *r)
 		text_wrapf(t, "",
 			   "Held to be benign by rules: %s %s "
 			   "(--verbose tells which and why).",
-			   text_count(n, total), report_task_word(r, total));
+			   text_count(n, total),
+			   report_any_word(&f->tasks, total));
 		return;
 	}
 	fprintf(t->out, "Held to be benign by rules:\n");
 	for (size_t i = 0; i < f->n_benign; i++)
 		text_wrapf(t, "  - ", "%s %s, rule %s: %s",
 			   text_count(n, f->benign[i].tasks),
-			   report_task_word(r, f->benign[i].tasks),
+			   report_task_word(f->benign[i].runtime,
+					    f->benign[i].tasks),
 			   f->benign[i].rule, f->benign[i].reason);
 }
 
@@ -427,10 +443,10 @@ static void count_findings(char *buf, size_t size, const struct report *r)
 	if (!f->n) {
 		/* Not judged is not the same as clean. */
 		snprintf(buf, size, "%s",
-			 r->survey->tasks ? "No findings."
-					  : "No findings among its "
-					    "connections; nothing else could "
-					    "be judged.");
+			 r->survey->n_sets ? "No findings."
+					   : "No findings among its "
+					     "connections; nothing else could "
+					     "be judged.");
 		return;
 	}
 	len = (size_t)snprintf(buf, size, "%zu finding%s", f->n, PLURAL(f->n));
@@ -458,7 +474,8 @@ static void put_young(struct text *t, const struct report *r)
 			   "connections that may be dead, and not for long "
 			   "enough to be a finding (--min-blocked); --probe "
 			   "tells dead from idle.",
-			   f->too_young, report_task_word(r, f->too_young),
+			   f->too_young,
+			   report_any_word(&f->tasks, f->too_young),
 			   f->too_young == 1 ? "s" : "");
 }
 
@@ -474,7 +491,7 @@ static void put_summary(struct text *t, const struct report *r)
 			   "%" PRIu64 " %s on a dead connection will be "
 			   "woken by a deadline: no finding.",
 			   f->deadline_soon,
-			   report_task_word(r, f->deadline_soon));
+			   report_any_word(&f->tasks, f->deadline_soon));
 	put_young(t, r);
 	count_findings(lead, sizeof(lead), r);
 	report_gaps(t, lead, &r->survey->gaps);
@@ -482,18 +499,15 @@ static void put_summary(struct text *t, const struct report *r)
 
 void report_check_text(struct text *t, const struct report *r)
 {
-	char tasks[TEXT_COUNT], blocked[TEXT_COUNT], what[160];
+	char n[TEXT_COUNT], what[REPORT_COUNTS];
 	const struct survey *s = r->survey;
 	size_t n_sockets = s->sockets ? s->sockets->n : 0;
 
-	if (s->tasks)
-		snprintf(what, sizeof(what), "%s %s, %s parked",
-			 text_count(tasks, r->findings->tasks),
-			 report_task_word(r, r->findings->tasks),
-			 text_count(blocked, r->findings->blocked));
+	if (s->n_sets)
+		report_counts(what, &r->findings->tasks, &r->findings->blocked);
 	else
 		snprintf(what, sizeof(what), "%s TCP socket%s",
-			 text_count(tasks, n_sockets), PLURAL(n_sockets));
+			 text_count(n, n_sockets), PLURAL(n_sockets));
 	report_head(t, r, what);
 	for (size_t i = 0; i < r->findings->n; i++)
 		put_finding(t, r, &r->findings->v[i]);

@@ -347,10 +347,10 @@ static bool any_frame(const char *pattern, const struct stack *stack)
 static bool top_frame(const char *pattern, const struct stack *stack)
 {
 	for (uint32_t i = 0; stack && i < stack->n; i++) {
-		const char *function = stack->frames[i]->function;
+		const struct frame *f = stack->frames[i];
 
-		if (frame_classify(function) != FRAME_RUNTIME)
-			return rules_glob(pattern, function);
+		if (frame_class(f) != FRAME_RUNTIME)
+			return rules_glob(pattern, f->function);
 	}
 	return false;
 }

@@ -8,6 +8,7 @@
 #include "base/log.h"
 #include "detector/correlate.h"
 #include "detector/survey_probe.h"
+#include "detector/waiting.h"
 
 bool gap_matters(enum gap_kind kind)
 {
@@ -42,6 +43,7 @@ static enum gap_kind gap_of_error(const struct error *err)
 	case ERROR_DENIED:
 		return GAP_DENIED;
 	case ERROR_UNSUPPORTED:
+	case ERROR_ABSENT:
 		return GAP_UNSUPPORTED;
 	case ERROR_INCONSISTENT:
 		return GAP_INCONSISTENT;
@@ -78,38 +80,111 @@ static struct error *as_no_runtime(struct survey *s, struct error *err)
 		return err;
 	if (error_code(err) == ERROR_GONE)
 		s->gone = true;
+	error_free(s->no_runtime);
 	s->no_runtime = err;
 	return NULL;
 }
 
-static struct error *attach_first(struct survey *s)
-{
-	struct runtime_attached v[RUNTIME_MAX_SOURCES];
-	size_t n = 0;
-	struct error *err = runtime_attach_all(s->process, v, &n, NULL);
+/* What threads are asked about: which of them carry a goroutine. */
+struct carriers {
+	const struct task_set *set; /* Go's; NULL: the process has no Go */
+	pid_t *tids;		    /* ascending */
+	size_t n;
+};
 
-	if (err)
-		return err;
-	s->source = v[0].source;
-	s->context = v[0].context;
-	runtime_detach_all(v + 1, n - 1);
+static int by_tid(const void *a, const void *b)
+{
+	pid_t x = *(const pid_t *)a, y = *(const pid_t *)b;
+
+	return x < y ? -1 : x > y;
+}
+
+static struct error *find_carriers(const struct survey *s, struct carriers *ret)
+{
+	for (size_t i = 0; i < s->n_sets && !ret->set; i++)
+		if (s->sets[i].source->owns_pc)
+			ret->set = &s->sets[i];
+	const struct task_snapshot *snap = ret->set ? ret->set->snapshot : NULL;
+	for (size_t i = 0; snap && i < snap->n; i++)
+		ret->n += snap->tasks[i].tid != 0;
+	ret->tids = arena_array(s->arena, ret->n + 1, sizeof(*ret->tids));
+	if (!ret->tids)
+		return &error_nomem;
+	ret->n = 0;
+	for (size_t i = 0; snap && i < snap->n; i++)
+		if (snap->tasks[i].tid)
+			ret->tids[ret->n++] = snap->tasks[i].tid;
+	qsort(ret->tids, ret->n, sizeof(*ret->tids), by_tid);
 	return NULL;
 }
 
+/*
+ * The runtime's threads wait in its own code, by system calls without a
+ * library; all others of a Go program are those of a C library. One that runs
+ * may be either, and is not blocked.
+ */
+static bool is_taken(void *arg, pid_t tid, raddr_t pc)
+{
+	const struct carriers *c = arg;
+
+	return !pc || bsearch(&tid, c->tids, c->n, sizeof(tid), by_tid) ||
+	       c->set->source->owns_pc(c->set->context, pc);
+}
+
+/* One source's first look. What it cannot read is a reason, not a failure. */
+static struct error *take_set(struct survey *s, struct task_set *set,
+			      const struct survey_options *opt)
+{
+	bool threads = set->source->kind == TASK_THREAD;
+	struct runtime_options ro = runtime_everything;
+	struct carriers c = { 0 };
+
+	ro.stacks = opt->stacks;
+	ro.stop = opt->stop;
+	ro.force = opt->force;
+	if (threads && opt->threads == THREADS_OTHER) {
+		struct error *err = find_carriers(s, &c);
+
+		if (err)
+			return err;
+		ro.taken = c.set ? is_taken : NULL;
+		ro.taken_arg = &c;
+	}
+	struct error *err =
+		set->source->snapshot(set->context, &ro, &set->snapshot);
+	if (!err) {
+		s->stopped_ms += set->snapshot->stopped_ns / 1000000;
+		return NULL;
+	}
+	return threads && s->n_sets ? as_gap(s, err) : as_no_runtime(s, err);
+}
+
+/* Attach all, look once, and keep those that could be looked at. */
 static struct error *take_tasks(struct survey *s,
 				const struct survey_options *opt)
 {
-	struct runtime_options ro = runtime_everything;
+	struct runtime_attached v[RUNTIME_MAX_SOURCES];
+	struct error *why = NULL;
+	size_t n = 0;
 
 	if (opt->no_tasks || !s->process)
 		return NULL;
-	ro.stacks = opt->stacks;
-	struct error *err = attach_first(s);
-	if (!err)
-		err = s->source->snapshot(s->context, &ro, &s->tasks);
-	if (!err)
-		s->stopped_ms = s->tasks->stopped_ns / 1000000;
-	return as_no_runtime(s, err);
+	struct error *err = runtime_attach_all(s->process, v, &n, &why);
+	s->no_runtime = why;
+	err = as_no_runtime(s, err);
+	for (size_t i = 0; i < n; i++) {
+		struct task_set set = { .source = v[i].source,
+					.context = v[i].context };
+
+		if (!err && (opt->threads != THREADS_NONE ||
+			     set.source->kind != TASK_THREAD))
+			err = take_set(s, &set, opt);
+		if (set.snapshot)
+			s->sets[s->n_sets++] = set;
+		else
+			task_set_deinit(&set);
+	}
+	return err;
 }
 
 static struct error *take_sockets(struct survey *s,
@@ -147,10 +222,14 @@ static struct tcp_socket **suspects(struct survey *s, size_t *n_ret)
 
 static void wait_for_second(const struct survey *s)
 {
-	int64_t from = s->tasks
-			       ? s->tasks->taken_mono_ns + s->tasks->duration_ns
-			       : s->started_mono_ns;
+	int64_t from = s->started_mono_ns;
 
+	for (size_t i = 0; i < s->n_sets; i++) {
+		const struct task_snapshot *snap = s->sets[i].snapshot;
+
+		if (snap->taken_mono_ns + snap->duration_ns > from)
+			from = snap->taken_mono_ns + snap->duration_ns;
+	}
 	for (size_t i = 0; s->sockets && i < s->sockets->n; i++)
 		if (s->sockets->v[i].first.at_mono_ns > from)
 			from = s->sockets->v[i].first.at_mono_ns;
@@ -162,41 +241,54 @@ static void wait_for_second(const struct survey *s)
 }
 
 /*
- * Where is everyone now? Stacks that did not change are not read again, and
- * without them there would be no sp and pc to compare.
+ * Where is everyone now? Go's stacks that did not change are not read again,
+ * and without them there would be no sp and pc to compare; the others tell
+ * these two at once.
  */
-static struct error *look_again(struct survey *s)
+static struct error *look_again(struct survey *s, struct task_set *set)
 {
-	static const struct runtime_options light = { .stacks = true,
-						      .fds = true };
+	const struct runtime_options light = {
+		.stacks = set->source->kind == TASK_GO,
+		.fds = true,
+	};
 	AUTO_TASKS struct task_snapshot *again = NULL;
 
-	if (!s->tasks || s->gone)
+	if (s->gone || !set->snapshot->n)
 		return NULL;
-	struct error *err = s->source->snapshot(s->context, &light, &again);
+	struct error *err = set->source->snapshot(set->context, &light, &again);
 	if (err)
 		return as_gap(s, err);
-	s->marks = correlate_marks(again, s->arena);
-	if (!s->marks)
+	set->marks = correlate_marks(again, s->arena);
+	if (!set->marks)
 		return &error_nomem;
-	s->n_marks = again->n;
-	s->observed_ms =
-		(again->taken_mono_ns - s->tasks->taken_mono_ns) / 1000000;
+	set->n_marks = again->n;
+	set->observed_ms =
+		(again->taken_mono_ns - set->snapshot->taken_mono_ns) / 1000000;
 	return NULL;
 }
 
-/* Mark the sockets that a parked task waits to write to. */
-static void find_writers(const struct survey *s, bool *writers)
+static struct error *look_again_all(struct survey *s)
 {
-	for (size_t i = 0; s->tasks && i < s->tasks->n; i++) {
-		const struct task *task = &s->tasks->tasks[i];
-		const struct tcp_socket *socket =
-			task->wait == WAIT_WRITE
-				? correlate_socket(task, &s->fds, s->sockets)
-				: NULL;
+	struct error *err = NULL;
 
-		if (socket)
-			writers[socket - s->sockets->v] = true;
+	for (size_t i = 0; i < s->n_sets && !err; i++)
+		err = look_again(s, &s->sets[i]);
+	return err;
+}
+
+/* Mark the sockets that a parked task waits to write to. */
+static void find_writers(const struct survey *s,
+			 const struct task_snapshot *snap, bool *writers)
+{
+	for (size_t i = 0; i < snap->n; i++) {
+		struct waiting w;
+
+		if (snap->tasks[i].wait != WAIT_WRITE &&
+		    snap->tasks[i].wait != WAIT_POLL)
+			continue;
+		w = waiting_of(&snap->tasks[i], &s->fds, s->sockets);
+		if (w.socket && w.wait == WAIT_WRITE)
+			writers[w.socket - s->sockets->v] = true;
 	}
 }
 
@@ -233,7 +325,8 @@ static struct error *judge_all(struct survey *s, struct tcp_socket **v,
 					 sizeof(*s->writer_verdicts));
 	if (!writers || !s->verdicts || !s->writer_verdicts)
 		return &error_nomem;
-	find_writers(s, writers);
+	for (size_t i = 0; i < s->n_sets; i++)
+		find_writers(s, s->sets[i].snapshot, writers);
 	for (size_t i = 0, j = 0; i < n_sockets && !err; i++) {
 		bool suspect = j < n && v[j] == &s->sockets->v[i];
 
@@ -302,14 +395,14 @@ static struct error *second_half(struct survey *s,
 		if (err)
 			return err;
 	}
-	if (!opt->quick && (n || s->tasks)) {
+	if (!opt->quick && (n || s->n_sets)) {
 		/* A recording has its second sample already. */
-		if (s->tasks || !opt->net.replay_from)
+		if (s->n_sets || !opt->net.replay_from)
 			wait_for_second(s);
 		if (n)
 			err = resample(s, opt, v, n, facts);
 		if (!err)
-			err = look_again(s);
+			err = look_again_all(s);
 		if (err)
 			return err;
 	}
@@ -332,12 +425,14 @@ static void close_books(struct survey *s, const struct survey_options *opt)
 	if (s->gone)
 		gaps_add(&s->gaps, GAP_INCONSISTENT, 1,
 			 "the process ended while it was looked at");
-	/* Whoever asked for connections has been given all of them. */
-	if (s->no_runtime && opt->stacks)
+	/* Whoever asked for connections has been given all of them; and the
+	 * threads of a program without another runtime are all it has. */
+	if (s->no_runtime && opt->stacks &&
+	    !(s->n_sets && error_code(s->no_runtime) == ERROR_ABSENT))
 		gaps_add(&s->gaps, gap_of_error(s->no_runtime), 1, "%s",
 			 error_text(s->no_runtime));
-	if (s->tasks)
-		gaps_merge(&s->gaps, &s->tasks->gaps);
+	for (size_t i = 0; i < s->n_sets; i++)
+		gaps_merge(&s->gaps, &s->sets[i].snapshot->gaps);
 	if (s->sockets) {
 		gaps_merge(&s->gaps, &s->sockets->gaps);
 		if (!s->sockets->consistent && !gaps_matter(&s->sockets->gaps))
@@ -352,6 +447,12 @@ static void close_books(struct survey *s, const struct survey_options *opt)
 	s->duration_ms = (clock_mono_ns() - s->started_mono_ns) / 1000000;
 }
 
+static bool lacks(const struct survey *s, enum survey_need need)
+{
+	return (need == NEED_TASKS && !s->n_sets) ||
+	       (need == NEED_RUNTIME && !survey_runtime(s));
+}
+
 static struct error *fill(struct survey *s, pid_t pid,
 			  const struct survey_options *opt)
 {
@@ -363,7 +464,7 @@ static struct error *fill(struct survey *s, pid_t pid,
 	struct error *err = pid ? process_open(pid, &s->process) : NULL;
 	if (!err)
 		err = take_tasks(s, opt);
-	if (!err && opt->need_runtime)
+	if (!err && lacks(s, opt->need))
 		err = TAKE(s->no_runtime);
 	if (!err)
 		err = take_sockets(s, opt);
@@ -394,11 +495,40 @@ struct error *survey_take(pid_t pid, const struct survey_options *opt,
 	if (err)
 		return err;
 	/* Gone before anything was read: there is nothing to report on. */
-	if (s->gone && !s->tasks && (!s->sockets || !s->sockets->n))
+	if (s->gone && !s->n_sets && (!s->sockets || !s->sockets->n))
 		return error_new(ERROR_GONE,
 				 "process %d ended before it could be read",
 				 (int)pid);
 	*ret = TAKE(s);
+	return NULL;
+}
+
+const struct task_snapshot *survey_runtime(const struct survey *survey)
+{
+	for (size_t i = 0; i < survey->n_sets; i++)
+		if (survey->sets[i].snapshot->kind != TASK_THREAD)
+			return survey->sets[i].snapshot;
+	return NULL;
+}
+
+const struct task_set *survey_set(const struct survey *survey,
+				  enum task_runtime kind)
+{
+	for (size_t i = 0; i < survey->n_sets; i++)
+		if (survey->sets[i].snapshot->kind == kind)
+			return &survey->sets[i];
+	return NULL;
+}
+
+const struct task_set *survey_set_of(const struct survey *survey,
+				     const struct task *task)
+{
+	for (size_t i = 0; i < survey->n_sets; i++) {
+		const struct task_snapshot *snap = survey->sets[i].snapshot;
+
+		if (task >= snap->tasks && task < snap->tasks + snap->n)
+			return &survey->sets[i];
+	}
 	return NULL;
 }
 
@@ -408,9 +538,8 @@ void survey_destroy(struct survey *survey)
 		return;
 	tcp_snapshot_destroy(survey->sockets);
 	netwatch_close(survey->netwatch);
-	task_snapshot_destroy(survey->tasks);
-	if (survey->context)
-		survey->source->detach(survey->context);
+	for (size_t i = 0; i < survey->n_sets; i++)
+		task_set_deinit(&survey->sets[i]);
 	error_free(survey->no_runtime);
 	process_close(survey->process);
 	arena_destroy(survey->arena);

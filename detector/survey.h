@@ -21,7 +21,7 @@
 #include "base/error.h"
 #include "base/gap.h"
 #include "base/process.h"
-#include "detector/blocked.h"
+#include "detector/taskset.h"
 #include "netwatch/netwatch.h"
 #include "runtime-hooks/runtime.h"
 
@@ -36,11 +36,26 @@ struct survey_probing {
 	struct endpoint remote; /* only to there; family 0: any, port 0: any */
 };
 
+enum survey_need {
+	NEED_NOTHING,
+	NEED_TASKS,
+	NEED_RUNTIME, /* goroutines or coroutines: threads are not enough */
+};
+
+/** Which threads are taken. */
+enum survey_threads {
+	THREADS_OTHER, /* all but those of another source: of Go's runtime */
+	THREADS_NONE,
+	THREADS_ALL, /* also those that carry goroutines */
+};
+
 struct survey_options {
 	bool quick;    /* one sample, one look */
 	bool no_tasks; /* only the connections are asked for */
 	bool no_sockets;
-	bool need_runtime; /* fail at once when there are no tasks to take */
+	enum survey_need need; /* fail at once when that is not there */
+	enum survey_threads threads;
+	bool stop, force; /* stacks of threads: as in runtime_options */
 	bool stacks;
 	bool examine; /* options, path, peer of each connection */
 	struct netwatch_options net;
@@ -58,14 +73,13 @@ struct survey_probe_of {
 struct survey {
 	struct arena *arena;
 	struct process *process; /* NULL: a recording without a process */
-	const struct runtime_source *source;
-	void *context;
-	struct error *no_runtime; /* why there are no tasks, or NULL */
+	/* In the order of runtime_sources; a set without tasks is among them.
+	 * What could not be read at all is not: see no_runtime and the gaps. */
+	struct task_set sets[RUNTIME_MAX_SOURCES];
+	size_t n_sets;
+	/* Why there are no tasks of a runtime (but threads, maybe), or NULL. */
+	struct error *no_runtime;
 	struct netwatch *netwatch;
-	struct task_snapshot *tasks; /* NULL: see no_runtime */
-	struct task_mark *marks;     /* the second look; NULL: none */
-	size_t n_marks;
-	int64_t observed_ms; /* between the two looks */
 	struct process_fds fds;
 	struct tcp_snapshot *sockets; /* NULL: see the gaps */
 	struct verdict *verdicts;     /* one for each socket */
@@ -85,11 +99,23 @@ struct survey {
  *
  * Fails when there is nothing to report on: ERROR_GONE, ERROR_DENIED,
  * ERROR_USAGE (pid of a thread; broken recording), ERROR_NOMEM, ERROR_OS. A
- * process without a runtime that we know is no failure, unless need_runtime.
+ * process without tasks that we can read is no failure, unless they are needed.
  */
 struct error *survey_take(pid_t pid, const struct survey_options *opt,
 			  struct survey **ret);
 void survey_destroy(struct survey *survey);
+
+/**
+ * The tasks of a runtime that is not the kernel's threads, the first there is;
+ * NULL: none.
+ */
+const struct task_snapshot *survey_runtime(const struct survey *survey);
+/** The tasks of @kind; NULL: none were read. */
+const struct task_set *survey_set(const struct survey *survey,
+				  enum task_runtime kind);
+/** Of which set is @task, which one of them holds? */
+const struct task_set *survey_set_of(const struct survey *survey,
+				     const struct task *task);
 
 /** Is @kind a hole in what was judged (and not just a busy process)? */
 bool gap_matters(enum gap_kind kind);

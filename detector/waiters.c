@@ -31,10 +31,11 @@ static void index_fds(struct waiters *w, const struct survey *s)
 	}
 }
 
-static void index_tasks(struct waiters *w, const struct survey *s)
+static void index_tasks(struct waiters *w, const struct survey *s,
+			const struct task_snapshot *snap)
 {
-	for (size_t i = 0; s->tasks && i < s->tasks->n; i++) {
-		const struct task *task = &s->tasks->tasks[i];
+	for (size_t i = 0; i < snap->n; i++) {
+		const struct task *task = &snap->tasks[i];
 		const struct tcp_socket *socket =
 			correlate_socket(task, &s->fds, s->sockets);
 		struct entry *e;
@@ -62,7 +63,8 @@ struct waiters *waiters_create(const struct survey *survey)
 	}
 	if (survey->sockets) {
 		index_fds(w, survey);
-		index_tasks(w, survey);
+		for (size_t i = 0; i < survey->n_sets; i++)
+			index_tasks(w, survey, survey->sets[i].snapshot);
 	}
 	return w;
 }

@@ -28,7 +28,7 @@ struct proc_view {
 	bool legacy_nat; /* iptables' own tables, not those of nftables */
 	bool legacy_mangle;
 	bool ipvs;
-	bool denied;
+	bool denied, limited;
 	bool bridge_ipv4, bridge_ipv6;
 };
 
@@ -43,13 +43,20 @@ struct nat {
 
 /* --- /proc, as seen from inside the namespace --- */
 
-/* The start of a small file; "" when there is none. False: refused. */
-static bool read_start(const char *path, char *buf, size_t size)
+/*
+ * The start of a small file; "" when there is none. False: refused. For want of
+ * descriptors or memory nothing is known of it either, and that is our limit.
+ */
+static bool read_start(struct proc_view *v, const char *path, char *buf,
+		       size_t size)
 {
 	buf[0] = '\0';
 	int AUTO_CLOSE fd = open(path, O_RDONLY | O_CLOEXEC);
-	if (fd < 0)
+	if (fd < 0) {
+		v->limited |= errno == EMFILE || errno == ENFILE ||
+			      errno == ENOMEM;
 		return errno != EACCES && errno != EPERM;
+	}
 	ssize_t n = read(fd, buf, size - 1);
 	buf[n > 0 ? n : 0] = '\0';
 	return n >= 0;
@@ -77,20 +84,20 @@ static struct error *look_at_proc(void *arg)
 	struct proc_view *v = arg;
 	char buf[4096];
 
-	read_start("/proc/sys/net/netfilter/nf_conntrack_count", buf, 32);
+	read_start(v, "/proc/sys/net/netfilter/nf_conntrack_count", buf, 32);
 	v->ct_count = buf[0] ? atoi(buf) : -1;
 	for (int i = 0; i < 2; i++) {
-		if (!read_start(tables[i], buf, sizeof(buf)))
+		if (!read_start(v, tables[i], buf, sizeof(buf)))
 			v->denied = true;
 		v->legacy_nat |= has_line(buf, "nat");
 		v->legacy_mangle |= has_line(buf, "mangle");
 	}
-	if (!read_start("/proc/thread-self/net/ip_vs", buf, sizeof(buf)))
+	if (!read_start(v, "/proc/thread-self/net/ip_vs", buf, sizeof(buf)))
 		v->denied = true;
 	v->ipvs = strstr(buf, "\nTCP ") || strstr(buf, "\nFWM ");
-	read_start("/proc/sys/net/bridge/bridge-nf-call-iptables", buf, 8);
+	read_start(v, "/proc/sys/net/bridge/bridge-nf-call-iptables", buf, 8);
 	v->bridge_ipv4 = buf[0] && buf[0] != '0';
-	read_start("/proc/sys/net/bridge/bridge-nf-call-ip6tables", buf, 8);
+	read_start(v, "/proc/sys/net/bridge/bridge-nf-call-ip6tables", buf, 8);
 	v->bridge_ipv6 = buf[0] && buf[0] != '0';
 	return NULL;
 }
@@ -306,6 +313,10 @@ const struct nat_facts *nat_look(struct nat *nat)
 		f->rewriter = "IPVS services";
 	else if (v->legacy_mangle)
 		f->rewriter = "iptables' mangle table";
+	f->limited = v->limited;
+	if (v->limited)
+		f->unseen = "its NAT could not be looked at, for want of open "
+			    "files or memory";
 	if (v->denied && !f->unseen)
 		f->unseen = "iptables' tables cannot be read; root is needed";
 	return f;

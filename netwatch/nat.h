@@ -37,6 +37,8 @@ struct nat_facts {
 	const char *bridge_rewriter;
 	/** Something could not be seen (permission); or NULL. */
 	const char *unseen;
+	/** It was a limit of ours: open files, memory. */
+	bool limited;
 	/** Bridged packets pass the rules of this namespace too. */
 	bool bridge_ipv4, bridge_ipv6;
 };

@@ -352,7 +352,9 @@ struct error *netns_open_ref(const struct netns_ref *ref, int *fd_ret)
 		snprintf(path, sizeof(path), "/proc/%d/ns/net", ref->pid);
 		fd = open_if(path, ref->inode);
 	}
-	if (fd == -EACCES || fd == -EPERM)
+	/* Not gone: refused, or a limit of ours. */
+	if (fd == -EACCES || fd == -EPERM || fd == -EMFILE || fd == -ENFILE ||
+	    fd == -ENOMEM)
 		return error_os(-fd, "cannot open the network namespace %s",
 				ref->name);
 	if (fd < 0)

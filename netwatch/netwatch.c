@@ -201,9 +201,12 @@ static void no_peer(struct netwatch *nw, struct error *err, size_t n,
 		    struct arena *arena, struct net_facts *facts)
 {
 	const char *why = arena_strdup(arena, error_text(err));
+	/* Without /proc to list, or descriptors, nobody has been looked for. */
+	bool limited = error_code(err) == ERROR_OS;
 
 	for (size_t i = 0; i < n; i++)
-		facts[i].peer = (struct peer_facts){ .why = why };
+		facts[i].peer =
+			(struct peer_facts){ .why = why, .limited = limited };
 	error_free(err);
 	drop_peer(nw);
 }

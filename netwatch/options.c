@@ -10,6 +10,7 @@
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/time.h>
 #include <sys/xattr.h>
 
 #include "base/cleanup.h"
@@ -24,6 +25,21 @@ static int get_u32(int fd, int level, int name, uint32_t *ret)
 	socklen_t len = sizeof(*ret);
 
 	return getsockopt(fd, level, name, ret, &len) < 0 ? -errno : 0;
+}
+
+/* A time-out of less than one millisecond is one all the same. */
+static int get_timeout(int fd, int name, uint32_t *ret)
+{
+	struct timeval tv = { 0 };
+	socklen_t len = sizeof(tv);
+
+	if (getsockopt(fd, SOL_SOCKET, name, &tv, &len) < 0)
+		return -errno;
+	if (tv.tv_sec >= UINT32_MAX / 1000)
+		*ret = UINT32_MAX;
+	else
+		*ret = (uint32_t)(tv.tv_sec * 1000 + (tv.tv_usec + 999) / 1000);
+	return 0;
 }
 
 static int get_cookie(int fd, uint64_t *ret)
@@ -76,6 +92,11 @@ static int read_settings(int dup, const struct tcp_socket *s,
 	if (rc < 0)
 		return rc;
 	ret->keepalive = keepalive != 0;
+	rc = get_timeout(dup, SO_RCVTIMEO, &ret->recv_timeout_ms);
+	if (!rc)
+		rc = get_timeout(dup, SO_SNDTIMEO, &ret->send_timeout_ms);
+	if (rc < 0)
+		return rc;
 	for (size_t i = 0; i < sizeof(settings) / sizeof(settings[0]); i++) {
 		rc = get_u32(dup, IPPROTO_TCP, settings[i].name,
 			     settings[i].to);

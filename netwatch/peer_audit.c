@@ -60,6 +60,7 @@ static const char *nat_flaw(struct peer *peer, const struct hop *h)
 	const char *rewriter = h->filtered ? f->rewriter : f->bridge_rewriter;
 	const char *why = NULL;
 
+	peer->limited |= f->limited;
 	if (h->filtered)
 		why = entry_flaw(peer, h, f);
 	if (!why && rewriter)

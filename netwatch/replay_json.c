@@ -15,7 +15,7 @@
 #define TEXT_MAX 4096
 
 /* A member that is not recorded makes a replay judge otherwise: add it here. */
-_Static_assert(sizeof(struct tcp_options) == 32, "record the new member");
+_Static_assert(sizeof(struct tcp_options) == 40, "record the new member");
 _Static_assert(sizeof(struct path_facts) == 56, "record the new member");
 _Static_assert(sizeof(struct peer_facts) == 72, "record the new member");
 _Static_assert(sizeof(struct probe_facts) == 104, "record the new member");
@@ -31,12 +31,14 @@ static json_t *text_to_json(const char *text)
 
 static json_t *options_to_json(const struct tcp_options *o)
 {
-	return json_pack("{sb si sb sI sI sI sI sb}", "known", o->known,
+	return json_pack("{sb si sb sI sI sI sI sb sI sI}", "known", o->known,
 			 "error", o->error, "keepalive", o->keepalive,
 			 "keepidle_s", (json_int_t)o->keepidle_s, "keepintvl_s",
 			 (json_int_t)o->keepintvl_s, "keepcnt",
 			 (json_int_t)o->keepcnt, "user_timeout_ms",
-			 (json_int_t)o->user_timeout_ms, "mptcp", o->is_mptcp);
+			 (json_int_t)o->user_timeout_ms, "mptcp", o->is_mptcp,
+			 "recv_timeout_ms", (json_int_t)o->recv_timeout_ms,
+			 "send_timeout_ms", (json_int_t)o->send_timeout_ms);
 }
 
 static json_t *path_to_json(const struct path_facts *p)
@@ -158,6 +160,11 @@ static void read_options(struct reader *r, const json_t *obj,
 	o->keepcnt = read_int(r, obj, "keepcnt", UINT32_MAX);
 	o->user_timeout_ms = read_int(r, obj, "user_timeout_ms", UINT32_MAX);
 	o->is_mptcp = read_bool(r, obj, "mptcp");
+	/* Recordings of before these were read have none. */
+	if (!json_object_get(obj, "recv_timeout_ms"))
+		return;
+	o->recv_timeout_ms = read_int(r, obj, "recv_timeout_ms", UINT32_MAX);
+	o->send_timeout_ms = read_int(r, obj, "send_timeout_ms", UINT32_MAX);
 }
 
 static void read_path(struct reader *r, const json_t *obj, struct path_facts *p)

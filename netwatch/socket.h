@@ -128,7 +128,10 @@ struct tcp_options {
 	bool keepalive;
 	uint32_t keepidle_s, keepintvl_s, keepcnt;
 	uint32_t user_timeout_ms; /* 0: off */
-	bool is_mptcp;		  /* SO_PROTOCOL is IPPROTO_MPTCP */
+	/* SO_RCVTIMEO, SO_SNDTIMEO (socket(7)): what ends a blocking call; 0:
+	 * none. Up to 49 days, longer ones are cut. */
+	uint32_t recv_timeout_ms, send_timeout_ms;
+	bool is_mptcp; /* SO_PROTOCOL is IPPROTO_MPTCP */
 };
 
 enum tcp_sample_state {

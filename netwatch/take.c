@@ -42,6 +42,7 @@ static enum gap_kind gap_kind_of(const struct error *err)
 	case ERROR_OS:
 	case ERROR_FAULT:
 	case ERROR_UNSUPPORTED:
+	case ERROR_ABSENT:
 	case ERROR_USAGE:
 		break;
 	}

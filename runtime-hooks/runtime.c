@@ -2,7 +2,9 @@
 #include "runtime-hooks/runtime.h"
 
 #include "base/log.h"
+#include "runtime-hooks/coroutine/coroutine.h"
 #include "runtime-hooks/go/go.h"
+#include "runtime-hooks/thread/thread.h"
 
 const struct runtime_options runtime_everything = {
 	.stacks = true,
@@ -10,13 +12,24 @@ const struct runtime_options runtime_everything = {
 	.fds = true,
 };
 
-const struct runtime_source *const runtime_sources[] = { &runtime_go, NULL };
+const struct runtime_source *const runtime_sources[] = {
+	&runtime_go,
+	&runtime_coroutine,
+	&runtime_thread,
+	NULL,
+};
 
 /* "looks like it, but" says more than "is not", and so does what came first. */
+static int nearness(const struct error *err)
+{
+	return error_code(err) == ERROR_ABSENT	      ? 0
+	       : error_code(err) == ERROR_UNSUPPORTED ? 1
+						      : 2;
+}
+
 static void keep_nearest(struct error **nearest, struct error *err)
 {
-	if (!*nearest || (error_code(*nearest) == ERROR_UNSUPPORTED &&
-			  error_code(err) != ERROR_UNSUPPORTED)) {
+	if (!*nearest || nearness(err) > nearness(*nearest)) {
 		error_free(*nearest);
 		*nearest = err;
 	} else {

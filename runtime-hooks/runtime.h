@@ -53,8 +53,8 @@ struct runtime_source {
 	 * Does @p carry this runtime? Finds and validates the layout. What
 	 * *ctx_ret holds is reused by every later snapshot of @p.
 	 *
-	 * Fails: ERROR_UNSUPPORTED (another runtime, or a version or packing
-	 * that is refused by name), ERROR_CORRUPT (looks like it, and does
+	 * Fails: ERROR_ABSENT (nothing of this runtime is there),
+	 * ERROR_UNSUPPORTED (a version or packing that is refused by name), ERROR_CORRUPT (looks like it, and does
 	 * not hold together), ERROR_GONE, ERROR_DENIED, ERROR_NOMEM.
 	 * @p must outlive the context.
 	 */

@@ -55,7 +55,7 @@ struct go_image;
  * Find the Go runtime in @p: the executable, or any mapped object (Go in a C
  * program by -buildmode=c-shared).
  *
- * Fails: ERROR_UNSUPPORTED ("not a Go program", "gccgo", "TinyGo", "packed",
+ * Fails: ERROR_ABSENT ("not a Go program"), ERROR_UNSUPPORTED ("gccgo", "TinyGo", "packed",
  * 32-bit, big-endian, another architecture: each by name), ERROR_CORRUPT,
  * ERROR_GONE, ERROR_DENIED, ERROR_NOMEM, ERROR_OS.
  */

@@ -129,7 +129,8 @@ static struct error *refuse_header(const struct process *p, enum elf_kind kind,
 		return refuse(p, text);
 	case ELF_NOT:
 	case ELF_NOT_PROGRAM:
-		return refuse(p, "not an ELF program");
+		return error_new(ERROR_ABSENT,
+				 "process %d is not an ELF program", p->pid);
 	case ELF_TRUNCATED:
 		break;
 	case ELF_OK:
@@ -161,7 +162,8 @@ static struct error *refuse_marks(const struct process *p,
 				 "process %d has Go build info, but no module "
 				 "data that holds together",
 				 p->pid);
-	return refuse(p, "not a Go program");
+	return error_new(ERROR_ABSENT, "process %d is not a Go program",
+			 p->pid);
 }
 
 struct error *image_refuse(const struct process *p,

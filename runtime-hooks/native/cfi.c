@@ -3,7 +3,10 @@
 
 #include <dwarf.h>
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
+
+#include "runtime-hooks/native/eh_reader.h"
 
 /* .eh_frame_hdr: version, three encodings, pointer, count, table */
 #define HDR_TABLE 12
@@ -13,161 +16,20 @@
 #define MAX_ENTRIES ((uint64_t)1 << 28)
 #define RETURN_COLUMN NATIVE_RIP
 
-/* Bytes in order, up to an end; what lies beyond makes it bad, for good. */
-struct reader {
-	struct pagecache *mem;
-	raddr_t at, end;
-	size_t n, i; /* of the window */
-	int bad;     /* 0 or -errno */
-	uint8_t window[64];
-};
-
-static void start(struct reader *r, struct pagecache *mem, raddr_t at,
-		  raddr_t end)
-{
-	r->mem = mem;
-	r->at = at;
-	r->end = end;
-	r->n = r->i = 0;
-	r->bad = 0;
-}
-
-static raddr_t position(const struct reader *r)
-{
-	return r->at - (r->n - r->i);
-}
-
-static bool refill(struct reader *r)
-{
-	uint64_t left = r->end > r->at ? r->end - r->at : 0;
-	size_t want = left < sizeof(r->window) ? left : sizeof(r->window);
-
-	if (!r->bad && !want)
-		r->bad = -EPROTO;
-	if (r->bad)
-		return false;
-	r->n = pagecache_read_some(r->mem, r->at, r->window, want);
-	r->i = 0;
-	r->at += r->n;
-	if (!r->n)
-		r->bad = -EFAULT;
-	return r->n > 0;
-}
-
-static uint8_t u8(struct reader *r)
-{
-	if (r->i == r->n && !refill(r))
-		return 0;
-	return r->window[r->i++];
-}
-
-static uint64_t fixed(struct reader *r, unsigned int bytes)
-{
-	uint64_t v = 0;
-
-	for (unsigned int i = 0; i < bytes; i++)
-		v |= (uint64_t)u8(r) << 8 * i;
-	return v;
-}
-
-static uint64_t leb(struct reader *r, bool is_signed)
-{
-	uint64_t v = 0;
-	unsigned int shift = 0;
-	uint8_t b;
-
-	do {
-		b = u8(r);
-		if (shift < 64)
-			v |= (uint64_t)(b & 0x7f) << shift;
-		shift += 7;
-		// padding is allowed, but not for ever
-		if (shift > 140)
-			r->bad = -EPROTO;
-	} while (b & 0x80 && !r->bad);
-	if (is_signed && shift < 64 && b & 0x40)
-		v |= -(uint64_t)1 << shift;
-	return v;
-}
-
-static uint64_t uleb(struct reader *r)
-{
-	return leb(r, false);
-}
-
-static int64_t sleb(struct reader *r)
-{
-	return (int64_t)leb(r, true);
-}
-
-static void skip(struct reader *r, uint64_t bytes)
-{
-	raddr_t at = position(r);
-
-	if (bytes > r->end - at)
-		r->bad = -EPROTO;
-	else if (!r->bad)
-		start(r, r->mem, at + bytes, r->end);
-}
-
-/* A pointer without what it is relative to. */
-static uint64_t raw_pointer(struct reader *r, uint8_t encoding)
-{
-	switch (encoding & 0x0f) {
-	case DW_EH_PE_absptr:
-	case DW_EH_PE_udata8:
-	case DW_EH_PE_sdata8:
-		return fixed(r, 8);
-	case DW_EH_PE_uleb128:
-		return uleb(r);
-	case DW_EH_PE_sleb128:
-		return (uint64_t)sleb(r);
-	case DW_EH_PE_udata2:
-		return fixed(r, 2);
-	case DW_EH_PE_sdata2:
-		return (uint64_t)(int64_t)(int16_t)fixed(r, 2);
-	case DW_EH_PE_udata4:
-		return fixed(r, 4);
-	case DW_EH_PE_sdata4:
-		return (uint64_t)(int64_t)(int32_t)fixed(r, 4);
-	default:
-		r->bad = -EPROTO;
-		return 0;
-	}
-}
-
-static uint64_t pointer(struct reader *r, uint8_t encoding, raddr_t hdr)
-{
-	raddr_t here = position(r);
-	uint64_t v = raw_pointer(r, encoding);
-
-	switch (encoding & 0xf0) {
-	case DW_EH_PE_absptr:
-		return v;
-	case DW_EH_PE_pcrel:
-		return here + v;
-	case DW_EH_PE_datarel:
-		return hdr + v;
-	default: // of others compilers for x86-64 make no use here
-		r->bad = -EPROTO;
-		return 0;
-	}
-}
-
 int cfi_open(struct pagecache *mem, struct cfi_section *section)
 {
 	uint8_t version, count_encoding, table_encoding;
-	struct reader r;
+	struct eh_reader r;
 	uint64_t n;
 
 	section->n = 0;
-	start(&r, mem, section->hdr, section->hi);
-	version = u8(&r);
-	u8(&r); // of the pointer to .eh_frame, which nobody needs
-	count_encoding = u8(&r);
-	table_encoding = u8(&r);
-	fixed(&r, 4);
-	n = fixed(&r, 4);
+	eh_start(&r, mem, section->hdr, section->hi);
+	version = eh_u8(&r);
+	eh_u8(&r); // of the pointer to .eh_frame, which nobody needs
+	count_encoding = eh_u8(&r);
+	table_encoding = eh_u8(&r);
+	eh_fixed(&r, 4);
+	n = eh_fixed(&r, 4);
 	if (r.bad)
 		return r.bad;
 	if (version != HDR_VERSION)
@@ -181,21 +43,33 @@ int cfi_open(struct pagecache *mem, struct cfi_section *section)
 	return 0;
 }
 
+static bool table_entry(struct pagecache *mem,
+			const struct cfi_section *section, uint64_t i,
+			struct cfi_entry *ret)
+{
+	if (section->index) {
+		*ret = section->index[i];
+		return true;
+	}
+	return pagecache_read(mem, section->hdr + HDR_TABLE + i * sizeof(*ret),
+			      ret, sizeof(*ret));
+}
+
 /* The last entry of the table that does not begin after @pc. */
 static int search(struct pagecache *mem, const struct cfi_section *section,
 		  raddr_t pc, raddr_t *fde_ret)
 {
 	uint64_t lo = 0, hi = section->n;
-	int32_t entry[2], found = 0;
+	int32_t found = 0;
 
 	while (lo < hi) {
 		uint64_t mid = lo + (hi - lo) / 2;
+		struct cfi_entry entry;
 
-		if (!pagecache_read(mem, section->hdr + HDR_TABLE + mid * 8,
-				    entry, sizeof(entry)))
+		if (!table_entry(mem, section, mid, &entry))
 			return -EFAULT;
-		if (section->hdr + (uint64_t)(int64_t)entry[0] <= pc) {
-			found = entry[1];
+		if (section->hdr + (uint64_t)(int64_t)entry.start <= pc) {
+			found = entry.fde;
 			lo = mid + 1;
 		} else {
 			hi = mid;
@@ -218,66 +92,66 @@ struct cie {
 };
 
 /* Enter the entry at @at: its length, then bytes up to its end. */
-static bool enter(struct reader *r, struct pagecache *mem,
+static bool enter(struct eh_reader *r, struct pagecache *mem,
 		  const struct cfi_section *section, raddr_t at)
 {
 	uint64_t len;
 
 	if (at < section->lo || at >= section->hi)
 		return false;
-	start(r, mem, at, section->hi);
-	len = fixed(r, 4);
+	eh_start(r, mem, at, section->hi);
+	len = eh_fixed(r, 4);
 	if (r->bad || !len || len > CFI_MAX_ENTRY || len > section->hi - at - 4)
 		return false;
-	start(r, mem, at + 4, at + 4 + len);
+	eh_start(r, mem, at + 4, at + 4 + len);
 	return true;
 }
 
-static void read_augmentation(struct reader *r, const char *text,
+static void read_augmentation(struct eh_reader *r, const char *text,
 			      struct cie *cie)
 {
-	uint64_t len = uleb(r);
-	raddr_t end = position(r) + len;
+	uint64_t len = eh_uleb(r);
+	raddr_t end = eh_position(r) + len;
 
-	if (len > r->end - position(r))
+	if (len > r->end - eh_position(r))
 		r->bad = -EPROTO;
 	for (const char *p = text + 1; *p && !r->bad; p++) {
 		if (*p == 'R')
-			cie->encoding = u8(r);
+			cie->encoding = eh_u8(r);
 		else if (*p == 'L')
-			u8(r);
+			eh_u8(r);
 		else if (*p == 'P')
-			raw_pointer(r, u8(r));
+			eh_raw_pointer(r, eh_u8(r));
 		else if (*p == 'S')
 			cie->signal_frame = true;
 		else // what follows cannot be told: R may be among it
 			r->bad = -EPROTO;
 	}
-	if (!r->bad && position(r) > end)
+	if (!r->bad && eh_position(r) > end)
 		r->bad = -EPROTO;
 	if (!r->bad)
-		start(r, r->mem, end, r->end);
+		eh_start(r, r->mem, end, r->end);
 }
 
 static int read_cie(struct pagecache *mem, const struct cfi_section *section,
 		    raddr_t at, struct cie *cie)
 {
 	char text[8] = "";
-	struct reader r;
+	struct eh_reader r;
 	uint64_t column;
 	uint8_t version;
 	size_t n = 0;
 
 	memset(cie, 0, sizeof(*cie));
-	if (!enter(&r, mem, section, at) || fixed(&r, 4) != 0)
+	if (!enter(&r, mem, section, at) || eh_fixed(&r, 4) != 0)
 		return r.bad ? r.bad : -EPROTO;
-	version = u8(&r);
-	while ((text[n] = (char)u8(&r)))
+	version = eh_u8(&r);
+	while ((text[n] = (char)eh_u8(&r)))
 		if (++n == sizeof(text) || r.bad)
 			return -EPROTO;
-	cie->code_align = uleb(&r);
-	cie->data_align = sleb(&r);
-	column = version == 1 ? u8(&r) : uleb(&r);
+	cie->code_align = eh_uleb(&r);
+	cie->data_align = eh_sleb(&r);
+	column = version == 1 ? eh_u8(&r) : eh_uleb(&r);
 	if (text[0] == 'z') {
 		cie->augmented = true;
 		read_augmentation(&r, text, cie);
@@ -288,7 +162,7 @@ static int read_cie(struct pagecache *mem, const struct cfi_section *section,
 		return r.bad;
 	if ((version != 1 && version != 3) || column != RETURN_COLUMN)
 		return -EPROTO;
-	cie->program = position(&r);
+	cie->program = eh_position(&r);
 	cie->end = r.end;
 	return 0;
 }
@@ -303,7 +177,7 @@ struct machine {
 	bool done;
 };
 
-static void set_rule(struct reader *r, struct machine *m, uint64_t reg,
+static void set_rule(struct eh_reader *r, struct machine *m, uint64_t reg,
 		     enum cfi_how how, int64_t offset)
 {
 	if (offset > CFI_MAX_OFFSET || offset < -CFI_MAX_OFFSET) {
@@ -317,7 +191,7 @@ static void set_rule(struct reader *r, struct machine *m, uint64_t reg,
 					   .offset = (int32_t)offset };
 }
 
-static void set_cfa(struct reader *r, struct machine *m, uint64_t reg,
+static void set_cfa(struct eh_reader *r, struct machine *m, uint64_t reg,
 		    int64_t offset)
 {
 	if (reg >= NATIVE_N_REGS || offset > CFI_MAX_OFFSET ||
@@ -330,7 +204,7 @@ static void set_cfa(struct reader *r, struct machine *m, uint64_t reg,
 	m->row.cfa_offset = (int32_t)offset;
 }
 
-static void restore(struct reader *r, struct machine *m, uint64_t reg)
+static void restore(struct eh_reader *r, struct machine *m, uint64_t reg)
 {
 	(void)r;
 	if (reg < NATIVE_N_REGS)
@@ -359,7 +233,7 @@ static int64_t positive(uint64_t n)
 	return n > INT64_MAX ? INT64_MAX : (int64_t)n;
 }
 
-static void remember(struct reader *r, struct machine *m)
+static void remember(struct eh_reader *r, struct machine *m)
 {
 	if (m->n_states == CFI_MAX_STATES)
 		r->bad = -EPROTO;
@@ -367,7 +241,7 @@ static void remember(struct reader *r, struct machine *m)
 		m->states[m->n_states++] = m->row;
 }
 
-static void recall(struct reader *r, struct machine *m)
+static void recall(struct eh_reader *r, struct machine *m)
 {
 	if (!m->n_states)
 		r->bad = -EPROTO;
@@ -376,33 +250,34 @@ static void recall(struct reader *r, struct machine *m)
 }
 
 /* Instructions whose first operand is a register. */
-static void step_register(struct reader *r, struct machine *m, uint8_t op)
+static void step_register(struct eh_reader *r, struct machine *m, uint8_t op)
 {
-	uint64_t reg = uleb(r), other;
+	uint64_t reg = eh_uleb(r), other;
 
 	switch (op) {
 	case DW_CFA_offset_extended:
-		set_rule(r, m, reg, CFI_AT, factored(m, positive(uleb(r))));
+		set_rule(r, m, reg, CFI_AT, factored(m, positive(eh_uleb(r))));
 		return;
 	case DW_CFA_offset_extended_sf:
-		set_rule(r, m, reg, CFI_AT, factored(m, sleb(r)));
+		set_rule(r, m, reg, CFI_AT, factored(m, eh_sleb(r)));
 		return;
 	case DW_CFA_GNU_negative_offset_extended:
-		set_rule(r, m, reg, CFI_AT, -factored(m, positive(uleb(r))));
+		set_rule(r, m, reg, CFI_AT, -factored(m, positive(eh_uleb(r))));
 		return;
 	case DW_CFA_val_offset:
-		set_rule(r, m, reg, CFI_VALUE, factored(m, positive(uleb(r))));
+		set_rule(r, m, reg, CFI_VALUE,
+			 factored(m, positive(eh_uleb(r))));
 		return;
 	case DW_CFA_val_offset_sf:
-		set_rule(r, m, reg, CFI_VALUE, factored(m, sleb(r)));
+		set_rule(r, m, reg, CFI_VALUE, factored(m, eh_sleb(r)));
 		return;
 	case DW_CFA_expression:
 	case DW_CFA_val_expression:
 		set_rule(r, m, reg, CFI_EXPRESSION, 0);
-		skip(r, uleb(r));
+		eh_skip(r, eh_uleb(r));
 		return;
 	case DW_CFA_register:
-		other = uleb(r);
+		other = eh_uleb(r);
 		set_rule(r, m, reg, CFI_REGISTER, 0);
 		if (other >= NATIVE_N_REGS)
 			r->bad = -EPROTO;
@@ -419,10 +294,10 @@ static void step_register(struct reader *r, struct machine *m, uint8_t op)
 		set_rule(r, m, reg, CFI_SAME, 0);
 		return;
 	case DW_CFA_def_cfa:
-		set_cfa(r, m, reg, positive(uleb(r)));
+		set_cfa(r, m, reg, positive(eh_uleb(r)));
 		return;
 	case DW_CFA_def_cfa_sf:
-		set_cfa(r, m, reg, factored(m, sleb(r)));
+		set_cfa(r, m, reg, factored(m, eh_sleb(r)));
 		return;
 	case DW_CFA_def_cfa_register:
 		set_cfa(r, m, reg, m->row.cfa_offset);
@@ -432,22 +307,22 @@ static void step_register(struct reader *r, struct machine *m, uint8_t op)
 	}
 }
 
-static void step_extended(struct reader *r, struct machine *m, uint8_t op)
+static void step_extended(struct eh_reader *r, struct machine *m, uint8_t op)
 {
 	switch (op) {
 	case DW_CFA_nop:
 		return;
 	case DW_CFA_set_loc:
-		go_to(m, pointer(r, m->cie->encoding, m->hdr));
+		go_to(m, eh_pointer(r, m->cie->encoding, m->hdr));
 		return;
 	case DW_CFA_advance_loc1:
-		go_to(m, m->loc + fixed(r, 1) * m->cie->code_align);
+		go_to(m, m->loc + eh_fixed(r, 1) * m->cie->code_align);
 		return;
 	case DW_CFA_advance_loc2:
-		go_to(m, m->loc + fixed(r, 2) * m->cie->code_align);
+		go_to(m, m->loc + eh_fixed(r, 2) * m->cie->code_align);
 		return;
 	case DW_CFA_advance_loc4:
-		go_to(m, m->loc + fixed(r, 4) * m->cie->code_align);
+		go_to(m, m->loc + eh_fixed(r, 4) * m->cie->code_align);
 		return;
 	case DW_CFA_remember_state:
 		remember(r, m);
@@ -456,17 +331,17 @@ static void step_extended(struct reader *r, struct machine *m, uint8_t op)
 		recall(r, m);
 		return;
 	case DW_CFA_def_cfa_offset:
-		set_cfa(r, m, m->row.cfa_reg, positive(uleb(r)));
+		set_cfa(r, m, m->row.cfa_reg, positive(eh_uleb(r)));
 		return;
 	case DW_CFA_def_cfa_offset_sf:
-		set_cfa(r, m, m->row.cfa_reg, factored(m, sleb(r)));
+		set_cfa(r, m, m->row.cfa_reg, factored(m, eh_sleb(r)));
 		return;
 	case DW_CFA_def_cfa_expression:
 		m->row.cfa_expression = true;
-		skip(r, uleb(r));
+		eh_skip(r, eh_uleb(r));
 		return;
 	case DW_CFA_GNU_args_size:
-		uleb(r);
+		eh_uleb(r);
 		return;
 	default:
 		step_register(r, m, op);
@@ -474,10 +349,10 @@ static void step_extended(struct reader *r, struct machine *m, uint8_t op)
 }
 
 /* Run the program in @r up to the row of m->pc. */
-static int run(struct reader *r, struct machine *m)
+static int run(struct eh_reader *r, struct machine *m)
 {
-	while (!r->bad && !m->done && position(r) < r->end) {
-		uint8_t op = u8(r), low = op & 0x3f;
+	while (!r->bad && !m->done && eh_position(r) < r->end) {
+		uint8_t op = eh_u8(r), low = op & 0x3f;
 
 		switch (op & 0xc0) {
 		case DW_CFA_advance_loc:
@@ -485,7 +360,7 @@ static int run(struct reader *r, struct machine *m)
 			break;
 		case DW_CFA_offset:
 			set_rule(r, m, low, CFI_AT,
-				 factored(m, positive(uleb(r))));
+				 factored(m, positive(eh_uleb(r))));
 			break;
 		case DW_CFA_restore:
 			restore(r, m, low);
@@ -498,7 +373,7 @@ static int run(struct reader *r, struct machine *m)
 }
 
 static int run_both(struct pagecache *mem, const struct cfi_section *section,
-		    const struct cie *cie, struct reader *fde, raddr_t first,
+		    const struct cie *cie, struct eh_reader *fde, raddr_t first,
 		    raddr_t pc, struct cfi_row *ret)
 {
 	struct cfi_row states[CFI_MAX_STATES];
@@ -507,11 +382,11 @@ static int run_both(struct pagecache *mem, const struct cfi_section *section,
 			     .loc = first,
 			     .pc = pc,
 			     .states = states };
-	struct reader r;
+	struct eh_reader r;
 	int rc;
 
 	m.row = *ret;
-	start(&r, mem, cie->program, cie->end);
+	eh_start(&r, mem, cie->program, cie->end);
 	rc = run(&r, &m);
 	if (rc)
 		return rc;
@@ -525,40 +400,114 @@ static int run_both(struct pagecache *mem, const struct cfi_section *section,
 	return rc;
 }
 
+/* Enter an FDE, up to its instructions: @row gets the function's bounds. */
+static int enter_fde(struct pagecache *mem, const struct cfi_section *section,
+		     raddr_t fde, struct eh_reader *r, struct cie *cie,
+		     struct cfi_row *row)
+{
+	uint64_t len;
+	raddr_t at;
+	int rc;
+
+	if (!enter(r, mem, section, fde))
+		return r->bad ? r->bad : -EPROTO;
+	at = eh_position(r);
+	at -= eh_fixed(r, 4);
+	rc = r->bad ? r->bad : read_cie(mem, section, at, cie);
+	if (rc)
+		return rc;
+	row->start = eh_pointer(r, cie->encoding, section->hdr);
+	len = eh_raw_pointer(r, cie->encoding);
+	if (cie->augmented)
+		eh_skip(r, eh_uleb(r));
+	if (r->bad)
+		return r->bad;
+	if (row->start < section->lo || row->start >= section->hi ||
+	    len > section->hi - row->start)
+		return -EPROTO;
+	row->end = row->start + len;
+	row->signal_frame = cie->signal_frame;
+	return 0;
+}
+
 int cfi_find(struct pagecache *mem, const struct cfi_section *section,
 	     raddr_t pc, struct cfi_row *ret)
 {
 	struct cfi_row row = { .signal_frame = false };
-	raddr_t fde, first, at;
-	struct reader r;
+	struct eh_reader r;
 	struct cie cie;
-	uint64_t len;
+	raddr_t fde;
 	int rc = search(mem, section, pc, &fde);
 
-	if (rc)
-		return rc;
-	if (!enter(&r, mem, section, fde))
-		return r.bad ? r.bad : -EPROTO;
-	at = position(&r);
-	at -= fixed(&r, 4);
-	rc = r.bad ? r.bad : read_cie(mem, section, at, &cie);
-	if (rc)
-		return rc;
-	first = pointer(&r, cie.encoding, section->hdr);
-	len = raw_pointer(&r, cie.encoding);
-	if (cie.augmented)
-		skip(&r, uleb(&r));
-	if (r.bad)
-		return r.bad;
-	if (pc < first || pc - first >= len)
-		return -ENOENT;
-	if (first < section->lo || len > section->hi - first)
-		return -EPROTO;
-	row.start = first;
-	row.end = first + len;
-	row.signal_frame = cie.signal_frame;
-	rc = run_both(mem, section, &cie, &r, first, pc, &row);
+	if (!rc)
+		rc = enter_fde(mem, section, fde, &r, &cie, &row);
+	if (!rc && (pc < row.start || pc >= row.end))
+		rc = -ENOENT;
+	if (!rc)
+		rc = run_both(mem, section, &cie, &r, row.start, pc, &row);
 	if (!rc)
 		*ret = row;
 	return rc;
+}
+
+static int compare(const void *a, const void *b)
+{
+	const struct cfi_entry *x = a, *y = b;
+
+	return (x->start > y->start) - (x->start < y->start);
+}
+
+/*
+ * Go through all entries. With @to NULL they are only counted; that count is
+ * the room that @to must have.
+ */
+static uint64_t each_entry(struct pagecache *mem,
+			   const struct cfi_section *section, raddr_t eh_frame,
+			   uint64_t len, struct cfi_entry *to)
+{
+	raddr_t at = eh_frame, end = eh_frame + len;
+	uint64_t n = 0;
+
+	for (uint64_t i = 0; i < CFI_MAX_ENTRIES && at < end; i++) {
+		struct cfi_row row;
+		struct eh_reader r;
+		struct cie cie;
+
+		if (!enter(&r, mem, section, at) || r.end > end)
+			break;
+		if (!to) {
+			n++;
+		} else if (!enter_fde(mem, section, at, &r, &cie, &row)) {
+			to[n].start = (int32_t)(row.start - section->hdr);
+			to[n++].fde = (int32_t)(at - section->hdr);
+		}
+		at += 4;
+		eh_start(&r, mem, at - 4, end);
+		at += eh_fixed(&r, 4);
+	}
+	return n;
+}
+
+int cfi_index(struct pagecache *mem, struct arena *arena, raddr_t eh_frame,
+	      uint64_t len, struct cfi_section *section)
+{
+	struct cfi_entry *index;
+	uint64_t n;
+
+	section->hdr = eh_frame;
+	section->n = 0;
+	section->index = NULL;
+	if (eh_frame < section->lo || eh_frame >= section->hi ||
+	    len > section->hi - eh_frame ||
+	    section->hi - section->lo > INT32_MAX)
+		return -ENOENT;
+	n = each_entry(mem, section, eh_frame, len, NULL);
+	index = arena_array(arena, n + 1, sizeof(*index));
+	if (!index)
+		return -ENOMEM;
+	n = each_entry(mem, section, eh_frame, len, index);
+	qsort(index, n, sizeof(*index), compare);
+	section->index = index;
+	section->n = n;
+	return n ? 0 : -ENOENT;
 }

@@ -17,19 +17,27 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/arena.h"
 #include "base/pagecache.h"
 #include "runtime-hooks/native/native.h"
 
 /** One entry: that of a function of 100,000 lines has some 20 KiB. */
 #define CFI_MAX_ENTRY ((uint64_t)1 << 20)
+#define CFI_MAX_ENTRIES ((uint64_t)1 << 22) /* that are sorted by us */
 #define CFI_MAX_STATES 16 /* remembered states; compilers nest one or two */
 #define CFI_MAX_OFFSET ((int64_t)1 << 30) /* of a frame, in bytes */
 
+/** An entry of the sorted table, relative to its section. */
+struct cfi_entry {
+	int32_t start, fde;
+};
+
 /** Where an object has it. */
 struct cfi_section {
-	raddr_t hdr;	/* .eh_frame_hdr */
-	uint64_t n;	/* entries of its table, after cfi_open() */
+	raddr_t hdr;	/* .eh_frame_hdr, or what index is relative to */
+	uint64_t n;	/* entries of the table */
 	raddr_t lo, hi; /* of the object: entries lie in there */
+	const struct cfi_entry *index; /* made by cfi_index(), else NULL */
 };
 
 enum cfi_how {
@@ -64,6 +72,17 @@ struct cfi_row {
  * frame of this object can be told), -EFAULT, -EPROTO.
  */
 int cfi_open(struct pagecache *mem, struct cfi_section *section)
+	__attribute__((warn_unused_result));
+
+/**
+ * Make the table of an object that has none: from the @len bytes at
+ * @eh_frame. Entries that make no sense are left out. @section->lo and hi must
+ * be set, the rest is set here, with memory of @arena.
+ *
+ * Returns: 0, -ENOENT (no entries), -ENOMEM.
+ */
+int cfi_index(struct pagecache *mem, struct arena *arena, raddr_t eh_frame,
+	      uint64_t len, struct cfi_section *section)
 	__attribute__((warn_unused_result));
 
 /**

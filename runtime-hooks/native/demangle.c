@@ -22,6 +22,8 @@ static void append(const char *text, size_t len, void *arg)
 {
 	struct output *out = arg;
 
+	if (!len) // then @text may be NULL
+		return;
 	if (len > DEMANGLE_MAX - out->len) {
 		memcpy(out->text + out->len, text, DEMANGLE_MAX - out->len);
 		memcpy(out->text + DEMANGLE_MAX, "...", 4);

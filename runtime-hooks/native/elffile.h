@@ -18,7 +18,7 @@
 #include "runtime-hooks/native/object.h"
 
 #define ELFFILE_MAX_SECTIONS 65536
-#define ELFFILE_MAX_TABLE ((uint64_t)512 << 20) /* Chromium has 200 MB */
+#define ELFFILE_MAX_TABLE ((uint64_t)256 << 20) /* Chromium has 200 MB */
 
 struct elffile {
 	int fd; /* the caller's */
@@ -65,6 +65,7 @@ struct symtab {
 	struct symbol *v; /* ascending by addr, then rank */
 	size_t n;
 	char *strings;
+	size_t bytes; /* of memory that it takes */
 };
 
 /** Read .symtab, else .dynsym. Returns: 0, -ENOENT (neither), -errno. */

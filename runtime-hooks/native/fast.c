@@ -22,95 +22,102 @@ static bool window_word(struct walk *w, raddr_t addr, uint64_t *ret)
 	return true;
 }
 
-bool walk_word(struct walk *w, raddr_t addr, uint64_t *ret)
+bool walk_word_beyond(struct walk *w, raddr_t addr, uint64_t *ret)
 {
-	const struct native_copy *copy = w->copy;
-	raddr_t off = addr - copy->base;
-	bool ok;
+	raddr_t hi = w->copy->hi;
+	bool ok = addr % 8 == 0 && (!hi || addr < hi) &&
+		  window_word(w, addr, ret);
 
-	if (addr >= copy->base && copy->len >= 8 && off <= copy->len - 8) {
-		memcpy(ret, (const uint8_t *)copy->bytes + off, 8);
-		return true;
-	}
-	ok = addr % 8 == 0 && (!copy->hi || addr < copy->hi) &&
-	     window_word(w, addr, ret);
 	w->unreadable |= !ok;
 	return ok;
 }
 
-bool walk_note(struct walk *w, enum native_end *end_ret)
+/* The rule at w's pc. NULL: there is no frame, and why. */
+static const struct rule *find_rule(struct walk *w, int *end_ret)
 {
-	const struct code *code;
 	raddr_t pc = w->regs.r[NATIVE_RIP];
+	const struct rule *rule;
 
-	if (!pc) {
-		*end_ret = NATIVE_END_OUTERMOST;
-		return false;
-	}
-	code = native_code(w->native, walk_lookup_pc(&w->regs));
-	if (!code) {
-		*end_ret = NATIVE_END_CORRUPT;
-		return false;
-	}
-	if (w->n == TASK_MAX_FRAMES) {
-		*end_ret = NATIVE_END_LIMIT;
-		return false;
-	}
-	w->object = code->object;
-	w->flags[w->n] = (uint8_t)((w->regs.pc_is_return ? FRAME_RETURN : 0) |
-				   (w->uncertain ? FRAME_UNCERTAIN : 0));
-	w->pcs[w->n++] = pc;
-	return true;
+	*end_ret = NATIVE_END_OUTERMOST;
+	if (!pc)
+		return NULL;
+	// a rule is kept only where there is code
+	rule = native_rule_kept(w->native, pc, w->regs.pc_is_return);
+	if (rule)
+		return rule;
+	*end_ret = NATIVE_END_CORRUPT;
+	if (!native_code(w->native, walk_lookup_pc(&w->regs)))
+		return NULL;
+	*end_ret = -ENOMEM;
+	return native_rule(w->native, pc, w->regs.pc_is_return);
 }
 
-static bool saved_registers(struct walk *w, const struct rule *rule,
-			    raddr_t cfa, struct native_regs *to)
+const struct rule *walk_note(struct walk *w, int *end_ret)
 {
+	const struct rule *rule = find_rule(w, end_ret);
+	uint32_t flags;
+
+	if (!rule)
+		return NULL;
+	*end_ret = NATIVE_END_LIMIT;
+	if (w->n == TASK_MAX_FRAMES)
+		return NULL;
+	w->regs.pc_is_return &= !rule->entry;
+	flags = w->regs.pc_is_return ? FRAME_RETURN : 0;
+	flags |= w->uncertain ? FRAME_UNCERTAIN : 0;
+	w->flags[w->n] = (uint8_t)flags;
+	w->pcs[w->n++] = w->regs.r[NATIVE_RIP];
+	return rule;
+}
+
+static raddr_t at(raddr_t cfa, int32_t offset)
+{
+	return cfa + (uint64_t)(int64_t)offset;
+}
+
+/* The caller's registers, as far as a function gives them back. */
+static bool restore(struct walk *w, const struct rule *rule, raddr_t cfa)
+{
+	uint64_t pc;
+
+	if (!walk_word(w, at(cfa, rule->ret), &pc))
+		return false;
 	for (size_t i = 0; i < SAVED_N; i++) {
 		enum native_reg reg = native_saved[i];
 
 		if (rule->save[i] == RULE_SAME)
 			continue;
-		if (rule->save[i] == RULE_UNDEFINED) {
-			to->known &= ~(1u << reg);
-			continue;
-		}
-		if (!walk_word(w, cfa + (uint64_t)(int64_t)rule->save[i],
-			       &to->r[reg]))
+		if (rule->save[i] == RULE_UNDEFINED)
+			w->regs.known &= ~(1u << reg);
+		else if (walk_word(w, at(cfa, rule->save[i]), &w->regs.r[reg]))
+			w->regs.known |= 1u << reg;
+		else
 			return false;
-		to->known |= 1u << reg;
 	}
+	// the rest did not survive the call
+	w->regs.known &= SAVED_MASK;
+	native_regs_set(&w->regs, NATIVE_RIP, pc);
+	native_regs_set(&w->regs, NATIVE_RSP, cfa);
+	w->regs.pc_is_return = true;
 	return true;
 }
 
 static bool plain_step(struct walk *w, const struct rule *rule,
 		       enum native_end *end_ret)
 {
-	struct native_regs to = w->regs;
 	raddr_t cfa;
 
 	*end_ret = NATIVE_END_UNKNOWN_REG;
 	if (!native_regs_has(&w->regs, rule->cfa_reg) &&
 	    (rule->cfa_reg != NATIVE_RBP || !walk_recover_rbp(w, rule)))
 		return false;
-	cfa = w->regs.r[rule->cfa_reg] + (uint64_t)(int64_t)rule->cfa_offset;
+	cfa = at(w->regs.r[rule->cfa_reg], rule->cfa_offset);
 	// the caller's frame is above, and has room for the return address
 	*end_ret = NATIVE_END_CORRUPT;
 	if (cfa <= w->regs.r[NATIVE_RSP] || cfa % 8)
 		return false;
 	*end_ret = NATIVE_END_UNREADABLE;
-	to.r[NATIVE_RBP] = w->regs.r[NATIVE_RBP];
-	to.known = w->regs.known;
-	if (!saved_registers(w, rule, cfa, &to) ||
-	    !walk_word(w, cfa + (uint64_t)(int64_t)rule->ret,
-		       &to.r[NATIVE_RIP]))
-		return false;
-	// the rest did not survive the call
-	to.known &= SAVED_MASK | 1u << NATIVE_RIP;
-	native_regs_set(&to, NATIVE_RSP, cfa);
-	to.pc_is_return = true;
-	w->regs = to;
-	return true;
+	return restore(w, rule, cfa);
 }
 
 static bool fast_step(struct walk *w, const struct rule *rule,
@@ -122,7 +129,8 @@ static bool fast_step(struct walk *w, const struct rule *rule,
 	case RULE_LIBUNWIND:
 		return remote_step(w, rule, end_ret);
 	case RULE_NONE:
-		*end_ret = NATIVE_END_NO_CFI;
+		*end_ret = walk_made_by_hand(w) ? NATIVE_END_OUTERMOST
+						: NATIVE_END_NO_CFI;
 		return false;
 	case RULE_UNREADABLE:
 		*end_ret = NATIVE_END_UNREADABLE;
@@ -136,18 +144,15 @@ static bool fast_step(struct walk *w, const struct rule *rule,
 
 int walk_fast(struct walk *w)
 {
-	enum native_end end;
+	const struct rule *rule;
+	enum native_end why;
+	int end;
 
-	while (walk_note(w, &end)) {
-		const struct rule *rule =
-			native_rule(w->native, walk_lookup_pc(&w->regs));
-
-		if (!rule)
-			return -ENOMEM;
+	while ((rule = walk_note(w, &end))) {
 		if (rule->outermost)
 			return NATIVE_END_OUTERMOST;
-		if (!fast_step(w, rule, &end))
-			return (int)end;
+		if (!fast_step(w, rule, &why))
+			return (int)why;
 	}
-	return (int)end;
+	return end;
 }

@@ -19,8 +19,6 @@
 #define CRC_MAX_BYTES ((uint64_t)2 << 30)
 
 struct names {
-	int fd, debug_fd;
-	struct elffile file, debug; /* debug.n is 0 when there is none */
 	struct symtab symbols;
 	struct lines *lines;
 	struct arena *scratch;
@@ -52,12 +50,18 @@ static int open_by_id(int root, const struct object_build_id *id)
 /* The CRC-32 of .gnu_debuglink: that of IEEE 802.3, as in zlib. */
 static uint32_t crc32_more(uint32_t crc, const uint8_t *p, size_t len)
 {
-	crc = ~crc;
-	for (; len; len--, p++) {
-		crc ^= *p;
-		for (int i = 0; i < 8; i++)
-			crc = crc >> 1 ^ (0xedb88320u & -(crc & 1));
+	static uint32_t table[256];
+
+	for (uint32_t i = 0; i < 256 && !table[255]; i++) {
+		uint32_t v = i;
+
+		for (int bit = 0; bit < 8; bit++)
+			v = v >> 1 ^ (0xedb88320u & -(v & 1));
+		table[i] = v;
 	}
+	crc = ~crc;
+	for (; len; len--, p++)
+		crc = crc >> 8 ^ table[(crc ^ *p) & 0xff];
 	return ~crc;
 }
 
@@ -108,18 +112,38 @@ static int open_by_link(const struct elffile *file, int root, const char *path)
 	return -1;
 }
 
-static void open_debug(struct names *names, int root, const char *path,
-		       const struct object_build_id *build_id)
+static int open_debug(const struct elffile *file, int root, const char *path,
+		      const struct object_build_id *build_id)
 {
-	names->debug_fd = open_by_id(root, build_id);
+	int fd = open_by_id(root, build_id);
+
 	// of a container, ours may know it
-	if (names->debug_fd < 0 && root != AT_FDCWD)
-		names->debug_fd = open_by_id(AT_FDCWD, build_id);
-	if (names->debug_fd < 0)
-		names->debug_fd = open_by_link(&names->file, root, path);
-	if (names->debug_fd >= 0 &&
-	    elffile_read(names->debug_fd, &names->debug))
-		names->debug.n = 0;
+	if (fd < 0)
+		fd = open_by_id(AT_FDCWD, build_id);
+	return fd < 0 ? open_by_link(file, root, path) : fd;
+}
+
+/*
+ * dwz(1) moves what files have in common to another one, which
+ * .gnu_debugaltlink names: a path, a NUL, a build id. Only the latter is used.
+ */
+static struct lines *create_lines(const struct elffile *file)
+{
+	const Elf64_Shdr *section = elffile_section(file, ".gnu_debugaltlink");
+	struct object_build_id id = { .len = 0 };
+	AUTO_FREE char *link = NULL;
+	AUTO_CLOSE int alt = -1;
+	size_t len = 0, name;
+
+	if (section && section->sh_size <= PATH_MAX + OBJECT_MAX_BUILD_ID)
+		link = elffile_bytes(file, section, &len);
+	name = link ? strlen(link) + 1 : 0;
+	if (link && name < len && len - name <= OBJECT_MAX_BUILD_ID) {
+		id.len = (uint32_t)(len - name);
+		memcpy(id.bytes, link + name, id.len);
+		alt = open_by_id(AT_FDCWD, &id);
+	}
+	return lines_create(file, alt);
 }
 
 static bool has_all_symbols(const struct elffile *file)
@@ -130,28 +154,28 @@ static bool has_all_symbols(const struct elffile *file)
 }
 
 struct names *names_create(int fd, int root, const char *path,
-			   const struct object_build_id *build_id)
+			   const struct object_build_id *build_id, bool lines)
 {
-	AUTO_CLOSE int ours = fd;
-	struct names *names = calloc(1, sizeof(*names));
+	AUTO_CLOSE int ours = fd, debug_fd = -1;
+	AUTO_ELFFILE struct elffile file = { .fd = -1 }, debug = { .fd = -1 };
+	struct names *names;
 
+	if (elffile_read(ours, &file))
+		return NULL;
+	names = calloc(1, sizeof(*names));
 	if (!names)
 		return NULL;
-	names->fd = names->debug_fd = -1;
-	if (elffile_read(ours, &names->file)) {
-		names_destroy(names);
-		return NULL;
-	}
-	names->fd = TAKE_FD(ours);
-	names->lines = lines_create(&names->file);
-	if (!names->lines || !has_all_symbols(&names->file))
-		open_debug(names, root, path, build_id);
-	if (!names->lines && names->debug.n)
-		names->lines = lines_create(&names->debug);
-	if (!has_all_symbols(&names->debug) ||
-	    symtab_read(&names->debug, &names->symbols))
+	if (lines)
+		names->lines = create_lines(&file);
+	if ((lines && !names->lines) || !has_all_symbols(&file))
+		debug_fd = open_debug(&file, root, path, build_id);
+	if (debug_fd >= 0 && elffile_read(debug_fd, &debug))
+		debug.n = 0;
+	if (lines && !names->lines)
+		names->lines = create_lines(&debug);
+	if (!has_all_symbols(&debug) || symtab_read(&debug, &names->symbols))
 		// without symbols there are lines, perhaps, or nothing
-		(void)!symtab_read(&names->file, &names->symbols);
+		(void)!symtab_read(&file, &names->symbols);
 	return names;
 }
 
@@ -161,14 +185,19 @@ void names_destroy(struct names *names)
 		return;
 	lines_destroy(names->lines);
 	symtab_clear(&names->symbols);
-	elffile_clear(&names->file);
-	elffile_clear(&names->debug);
 	arena_destroy(names->scratch);
-	if (names->fd >= 0)
-		close(names->fd);
-	if (names->debug_fd >= 0)
-		close(names->debug_fd);
 	free(names);
+}
+
+bool names_have_lines(const struct names *names)
+{
+	return names->lines && !lines_failed(names->lines);
+}
+
+uint64_t names_bytes(const struct names *names)
+{
+	return names->symbols.bytes +
+	       (names->lines ? lines_bytes(names->lines) : 0);
 }
 
 void names_find(struct names *names, uint64_t addr, uint64_t start,
@@ -192,6 +221,11 @@ void names_find(struct names *names, uint64_t addr, uint64_t start,
 		ret->frames[0] = (struct names_frame){ .line = 0 };
 		ret->n = 1;
 	}
+}
+
+bool names_lines_failed(const struct names *names)
+{
+	return names->lines && lines_failed(names->lines);
 }
 
 int names_symbol(const struct names *names, const char *name,
@@ -226,6 +260,39 @@ static int open_vdso(struct native *native, const struct object *object)
 	return TAKE_FD(fd);
 }
 
+/* A crafted program could map thousands of objects, each with lines. */
+static bool may_have_lines(struct native *native, const struct object *object)
+{
+	size_t n = 0;
+
+	if (native_is_runtime(object))
+		return false;
+	for (size_t i = 0; i < native->objects.n; i++)
+		n += native->objects.v[i].names &&
+		     names_have_lines(native->objects.v[i].names);
+	if (n < LINES_MAX_CHILDREN)
+		return true;
+	gaps_add(&native->gaps, GAP_LIMIT, 1,
+		 "lines of more than %d objects of one process",
+		 LINES_MAX_CHILDREN);
+	return false;
+}
+
+static bool may_have_names(struct native *native, const struct object *object)
+{
+	uint64_t bytes = 0;
+
+	for (size_t i = 0; i < native->objects.n; i++)
+		if (native->objects.v[i].names)
+			bytes += names_bytes(native->objects.v[i].names);
+	if (bytes < NAMES_MAX_BYTES)
+		return true;
+	gaps_add(&native->gaps, GAP_LIMIT, 1,
+		 "names of functions in %s: all names take more than %llu MB",
+		 object->path, (unsigned long long)NAMES_MAX_BYTES >> 20);
+	return false;
+}
+
 struct names *native_names(struct native *native, struct object *object)
 {
 	AUTO_CLOSE int root = -1;
@@ -234,18 +301,24 @@ struct names *native_names(struct native *native, struct object *object)
 	if (object->names_tried)
 		return object->names;
 	object->names_tried = true;
+	if (!may_have_names(native, object))
+		return NULL;
 	fd = object->inode ? object_open(native->p, object)
 			   : open_vdso(native, object);
 	if (fd < 0) {
-		gaps_add(&native->gaps,
-			 fd == -EACCES || fd == -EPERM ? GAP_DENIED : GAP_GONE,
-			 1, "names of functions in %s: its file %s",
-			 object->path,
-			 fd == -ESTALE ? "was replaced" : "cannot be opened");
+		gaps_add(
+			&native->gaps,
+			fd == -EACCES || fd == -EPERM ? GAP_DENIED : GAP_GONE,
+			1, "names of functions in %s: its file %s",
+			object->path,
+			fd == -ESTALE || fd == -ENOENT
+				? "was deleted or replaced; root can still read it"
+				: "cannot be opened");
 		return NULL;
 	}
 	root = openat(native->p->procfd, "root",
 		      O_PATH | O_DIRECTORY | O_CLOEXEC);
-	object->names = names_create(fd, root, object->path, &object->build_id);
+	object->names = names_create(fd, root, object->path, &object->build_id,
+				     may_have_lines(native, object));
 	return object->names;
 }

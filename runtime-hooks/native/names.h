@@ -22,6 +22,8 @@ struct names;
 struct object_build_id;
 
 #define NAMES_MAX_INLINED 64
+/** Of all objects of one process; of a Chromium with symbols it is 1 GB. */
+#define NAMES_MAX_BYTES ((uint64_t)2 << 30)
 
 struct names_frame {
 	const char *function; /* demangled; NULL: not known */
@@ -43,10 +45,12 @@ struct names_at {
  * @param root root directory of the process that has it mapped (it may be in a
  * container), or -1: not known.
  * @param path where the object lies, NULL not known.
+ * @param lines files, lines and inlined functions are wanted, too. Unpacking
+ * those of the C library takes 40 ms, and nobody looks at them.
  * Returns: NULL when it has none, or out of memory.
  */
 struct names *names_create(int fd, int root, const char *path,
-			   const struct object_build_id *build_id);
+			   const struct object_build_id *build_id, bool lines);
 void names_destroy(struct names *names);
 /**
  * What is at @addr of the file, in a function that begins at @start (as call
@@ -54,6 +58,11 @@ void names_destroy(struct names *names);
  */
 void names_find(struct names *names, uint64_t addr, uint64_t start,
 		struct names_at *ret);
+bool names_have_lines(const struct names *names);
+/** About how much memory they take. */
+uint64_t names_bytes(const struct names *names);
+/** Did reading the debug information fail, so that lines are missing? */
+bool names_lines_failed(const struct names *names);
 /** The address of a symbol. Returns: 0, -ENOENT. */
 int names_symbol(const struct names *names, const char *name,
 		 uint64_t *addr_ret, uint64_t *size_ret);

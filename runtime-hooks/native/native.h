@@ -166,7 +166,8 @@ int native_unwind(struct native *native, enum native_engine engine,
 
 /**
  * The frame of one pc: where a coroutine was created, what function it
- * starts with. When functions were inlined there, the innermost of them.
+ * starts with. When functions were inlined there, the innermost of them that
+ * is not the hook's (stranded/hook.h).
  *
  * @param is_return @pc is a return address: the call before it is meant.
  * Returns: a frame, with the function "?" when nothing is known there; NULL

@@ -12,6 +12,7 @@
  */
 
 #include <libunwind.h>
+#include <string.h>
 
 #include "base/gap.h"
 #include "runtime-hooks/intern.h"
@@ -40,12 +41,13 @@ enum rule_kind {
 struct rule {
 	enum rule_kind kind : 8;
 	uint8_t cfa_reg;
-	bool outermost; /* the return address is undefined */
+	bool outermost; /* it has no caller */
 	bool signal_frame;
+	bool entry; /* a return address, yet the first of a function */
 	int32_t cfa_offset;
 	int32_t save[SAVED_N]; /* from the CFA, or RULE_SAME, RULE_UNDEFINED */
 	int32_t ret;	       /* of the return address */
-	raddr_t start;	       /* of the function; 0 unknown */
+	raddr_t start, end;    /* of the function; 0 unknown */
 };
 
 struct native {
@@ -71,10 +73,9 @@ struct native {
 struct walk {
 	struct native *native;
 	const struct native_copy *copy;
-	struct native_regs regs; /* of the frame to step from */
-	const struct native_regs
-		*first; /* what libunwind's cursor began with */
-	bool uncertain; /* from here on */
+	struct native_regs regs;  /* of the frame to step from */
+	struct native_regs first; /* what libunwind's cursor began with */
+	bool uncertain;		  /* from here on */
 	bool read_beyond;
 	bool unreadable;	     /* a read failed */
 	const struct object *object; /* of the present pc */
@@ -91,21 +92,60 @@ struct walk {
 const struct code *native_code(struct native *native, raddr_t pc);
 
 /* rules.c */
-/** NULL: out of memory. */
-const struct rule *native_rule(struct native *native, raddr_t pc);
+/**
+ * The rule of the frame at @pc, looked up before it when it is a return
+ * address. NULL: out of memory.
+ */
+const struct rule *native_rule(struct native *native, raddr_t pc,
+			       bool is_return);
+
+static inline uint64_t native_rule_key(raddr_t pc, bool is_return)
+{
+	return pc << 1 | is_return;
+}
+
+/** The same when it is kept already, so that @pc lies in code; else NULL. */
+static inline const struct rule *native_rule_kept(const struct native *native,
+						  raddr_t pc, bool is_return)
+{
+	return intern_get(&native->rules, native_rule_key(pc, is_return));
+}
+
+/** What ends right before @pc. */
+enum call_kind { CALL_NONE, CALL_DIRECT, CALL_INDIRECT };
+enum call_kind native_call_before(struct pagecache *mem, raddr_t pc,
+				  raddr_t *target_ret);
 
 /* fast.c */
+/** The word at @addr of the stack, where that is not in the copy. */
+bool walk_word_beyond(struct walk *w, raddr_t addr, uint64_t *ret);
+
 /** The word at @addr of the stack. */
-bool walk_word(struct walk *w, raddr_t addr, uint64_t *ret);
+static inline bool walk_word(struct walk *w, raddr_t addr, uint64_t *ret)
+{
+	raddr_t off = addr - w->copy->base;
+
+	// below base it wraps around to more than any length
+	if (w->copy->len < 8 || off > w->copy->len - 8)
+		return walk_word_beyond(w, addr, ret);
+	memcpy(ret, (const uint8_t *)w->copy->bytes + off, 8);
+	return true;
+}
+
 /** The pc to look up for the frame of @regs. */
 static inline raddr_t walk_lookup_pc(const struct native_regs *regs)
 {
 	return regs->r[NATIVE_RIP] - regs->pc_is_return;
 }
+/** Is the frame without CFI that was noted last known to be the outermost? */
+bool walk_made_by_hand(const struct walk *w);
 /** Step outward until the end; -ENOMEM or an enum native_end. */
 int walk_fast(struct walk *w);
-/** Note the frame of w->regs. False: the end, *end_ret tells which. */
-bool walk_note(struct walk *w, enum native_end *end_ret);
+/**
+ * Note the frame of w->regs and get its rule. NULL: the end, and *end_ret is
+ * as walk_fast() returns it.
+ */
+const struct rule *walk_note(struct walk *w, int *end_ret);
 
 /* remote.c */
 /** Returns false when out of memory. */
@@ -120,12 +160,22 @@ int walk_remote(struct walk *w);
 
 /* recover.c */
 /**
+ * How far below RBP the stack pointer stands when the function [@start, @end)
+ * calls another, from the instructions that it begins with. False: these do
+ * not tell, or it takes stack at run time.
+ */
+bool prologue_depth(struct pagecache *mem, raddr_t start, raddr_t end,
+		    raddr_t pc, uint64_t *ret);
+
+/**
  * RBP, which @rule needs and nobody knows, from the stack. Sets w->uncertain
  * unless it is proven.
  */
 bool walk_recover_rbp(struct walk *w, const struct rule *rule);
 
 /* stacks.c */
+/** Is it the C library, its loader, or our own hook? */
+bool native_is_runtime(const struct object *object);
 /** The interned stack of @w, NULL when out of memory. */
 const struct stack *native_intern(struct walk *w, enum native_end end);
 

@@ -26,18 +26,25 @@ static bool same_file(const struct process_map *a, const struct process_map *b)
 	       a->dev_minor == b->dev_minor;
 }
 
-static const char *last_component(const char *path)
+/* As d_path() of the kernel's fs/d_path.c marks what was unlinked. */
+#define DELETED " (deleted)"
+
+static const char *short_name(struct arena *arena, const char *path)
 {
 	const char *slash = strrchr(path, '/');
+	const char *name = slash ? slash + 1 : path;
+	size_t len = strlen(name), mark = strlen(DELETED);
 
-	return slash ? slash + 1 : path;
+	if (len > mark && !strcmp(name + len - mark, DELETED))
+		len -= mark;
+	return arena_strndup(arena, name, len);
 }
 
 static struct object *add_object(struct objects *objects,
 				 const struct process *p,
 				 const struct process_map *map)
 {
-	struct object *object = &objects->v[objects->n++];
+	struct object *object = &objects->v[objects->n];
 
 	object->start = map->start;
 	object->first_end = map->end;
@@ -45,8 +52,12 @@ static struct object *add_object(struct objects *objects,
 	object->dev_major = map->dev_major;
 	object->dev_minor = map->dev_minor;
 	object->path = map->path;
-	object->name = last_component(map->path);
+	object->name = short_name(objects->arena, map->path);
 	object->main = map->inode && map->inode == p->exe_ino;
+	// never without a name: then there is no object either
+	if (!object->name)
+		return NULL;
+	objects->n++;
 	return object;
 }
 
@@ -99,6 +110,7 @@ struct error *objects_read(const struct process *p, struct objects *ret)
 	objects.v = arena_array(arena, maps.n, sizeof(*objects.v));
 	if (!objects.code || !objects.v)
 		return &error_nomem;
+	objects.arena = arena;
 	add_code(&objects, p, &maps);
 	objects.arena = TAKE(arena);
 	*ret = objects;

@@ -55,7 +55,7 @@ struct object {
 	struct object_range fixed[OBJECT_MAX_FIXED]; /* never written to */
 	uint32_t n_fixed;
 	struct object_build_id build_id;
-	bool has_cfi;
+	bool has_cfi, cfi_tried;
 	struct cfi_section cfi;
 	/* names and lines, see names.h */
 	struct names *names;

@@ -8,6 +8,9 @@
 
 #define HDR_TABLE 12 /* where the table of .eh_frame_hdr begins */
 
+/* Where no program has memory, libunwind finds the table that we made. */
+#define INDEX_BASE ((raddr_t)1 << 62)
+
 /* Exported by libunwind-x86_64 since 1.0, and declared in no header of it. */
 int _Ux86_64_dwarf_search_unwind_table(unw_addr_space_t as, unw_word_t ip,
 				       unw_dyn_info_t *di, unw_proc_info_t *pi,
@@ -24,11 +27,11 @@ static int find_proc_info(unw_addr_space_t as, unw_word_t ip,
 	if (!object || !object_parse(w->native->mem, object) ||
 	    !object->has_cfi)
 		return -UNW_ENOINFO;
-	w->object = object;
 	di.start_ip = object->lo;
 	di.end_ip = object->hi;
 	di.u.rti.segbase = object->cfi.hdr;
-	di.u.rti.table_data = object->cfi.hdr + HDR_TABLE;
+	di.u.rti.table_data = object->cfi.index ? INDEX_BASE
+						: object->cfi.hdr + HDR_TABLE;
 	di.u.rti.table_len = object->cfi.n * 8 / sizeof(unw_word_t);
 	return _Ux86_64_dwarf_search_unwind_table(as, ip, &di, pi,
 						  need_unwind_info, arg);
@@ -50,6 +53,16 @@ static int get_dyn_info_list_addr(unw_addr_space_t as, unw_word_t *addr,
 	return -UNW_ENOINFO;
 }
 
+/* A word of the table that we made for an object. */
+static bool index_word(const struct object *object, uint64_t off, uint64_t *ret)
+{
+	if (!object || !object->cfi.index ||
+	    off + sizeof(*ret) > object->cfi.n * sizeof(struct cfi_entry))
+		return false;
+	memcpy(ret, (const uint8_t *)object->cfi.index + off, sizeof(*ret));
+	return true;
+}
+
 static int access_mem(unw_addr_space_t as, unw_word_t addr, unw_word_t *val,
 		      int write, void *arg)
 {
@@ -61,7 +74,9 @@ static int access_mem(unw_addr_space_t as, unw_word_t addr, unw_word_t *val,
 	if (write)
 		return -UNW_EINVAL;
 	// its reads of code and tables are of any alignment
-	if (w->object && object_fixed(w->object, addr))
+	if (addr >= INDEX_BASE)
+		ok = index_word(w->object, addr - INDEX_BASE, &word);
+	else if (w->object && object_fixed(w->object, addr))
 		ok = pagecache_read(w->native->mem, addr, &word, sizeof(word));
 	else
 		ok = walk_word(w, addr, &word);
@@ -74,7 +89,7 @@ static int access_mem(unw_addr_space_t as, unw_word_t addr, unw_word_t *val,
 static int access_reg(unw_addr_space_t as, unw_regnum_t reg, unw_word_t *val,
 		      int write, void *arg)
 {
-	const struct native_regs *regs = ((const struct walk *)arg)->first;
+	const struct native_regs *regs = &((const struct walk *)arg)->first;
 
 	(void)as;
 	// libunwind numbers them as DWARF does. To make one up would be to
@@ -147,7 +162,7 @@ void remote_forget(struct native *native)
 	unw_flush_cache(native->space, 0, 0);
 }
 
-static enum native_end why(const struct walk *w, int rc)
+static enum native_end reason(const struct walk *w, int rc)
 {
 	if (rc == -UNW_EBADREG)
 		return NATIVE_END_UNKNOWN_REG;
@@ -175,16 +190,20 @@ static bool step_cursor(struct walk *w, const struct rule *rule,
 			enum native_end *end_ret)
 {
 	const uint32_t needed = 1u << NATIVE_RIP | 1u << NATIVE_RSP;
+	const struct code *code =
+		native_code(w->native, walk_lookup_pc(&w->regs));
 	int rc;
 
 	// without CFI it would follow RBP, whatever that is
 	if (rule->kind == RULE_NONE) {
-		*end_ret = NATIVE_END_NO_CFI;
+		*end_ret = walk_made_by_hand(w) ? NATIVE_END_OUTERMOST
+						: NATIVE_END_NO_CFI;
 		return false;
 	}
+	w->object = code ? code->object : NULL;
 	w->unreadable = false;
 	rc = unw_step(cursor);
-	*end_ret = rc ? why(w, rc) : NATIVE_END_OUTERMOST;
+	*end_ret = rc ? reason(w, rc) : NATIVE_END_OUTERMOST;
 	if (rc <= 0)
 		return false;
 	take_registers(cursor, to);
@@ -208,7 +227,7 @@ bool remote_step(struct walk *w, const struct rule *rule,
 	struct native_regs to;
 	unw_cursor_t cursor;
 
-	w->first = &w->regs;
+	w->first = w->regs;
 	if (unw_init_remote(&cursor, w->native->space, w)) {
 		*end_ret = NATIVE_END_UNKNOWN_REG;
 		return false;
@@ -221,25 +240,25 @@ bool remote_step(struct walk *w, const struct rule *rule,
 
 int walk_remote(struct walk *w)
 {
-	const struct native_regs first = w->regs;
-	enum native_end end;
+	const struct rule *rule;
+	enum native_end why;
 	unw_cursor_t cursor;
+	int end;
 
-	w->first = &first;
+	w->first = w->regs;
 	if (unw_init_remote(&cursor, w->native->space, w))
 		return NATIVE_END_UNKNOWN_REG;
-	while (walk_note(w, &end)) {
-		const struct rule *rule =
-			native_rule(w->native, walk_lookup_pc(&w->regs));
+	while ((rule = walk_note(w, &end))) {
 		struct native_regs to;
 
-		if (!rule)
-			return -ENOMEM;
-		if (!step_cursor(w, rule, &cursor, &to, &end))
-			return (int)end;
+		// libunwind takes what was put there by hand for a call
+		if (rule->entry)
+			return NATIVE_END_OUTERMOST;
+		if (!step_cursor(w, rule, &cursor, &to, &why))
+			return (int)why;
 		w->regs = to;
 	}
-	return (int)end;
+	return end;
 }
 
 #else

@@ -25,15 +25,50 @@ static const char *const runtime_objects[] = {
 	"libc.so.", "libc-", "libpthread", "ld-", "[vdso]", "libstranded-hook",
 };
 
-static bool is_runtime(const char *object)
+bool native_is_runtime(const struct object *object)
 {
 	for (size_t i = 0;
 	     i < sizeof(runtime_objects) / sizeof(runtime_objects[0]); i++)
-		if (!strncmp(object, runtime_objects[i],
+		if (!strncmp(object->name, runtime_objects[i],
 			     strlen(runtime_objects[i])))
 			return true;
 	return false;
 }
+
+/* Where distributions have their libraries. */
+static const char *const system_folders[] = {
+	"/lib/",       "/lib32/",     "/lib64/",       "/usr/lib/",
+	"/usr/lib32/", "/usr/lib64/", "/usr/libexec/", "[",
+};
+
+/* What stranded/hook.h puts into a program is not the program's own. */
+static bool is_hook_inline(const struct names_frame *from)
+{
+	static const char header[] = "stranded/hook.h";
+	size_t len = from->file ? strlen(from->file) : 0;
+
+	return from->inlined && len >= strlen(header) &&
+	       !strcmp(from->file + len - strlen(header), header);
+}
+
+static bool is_own(const struct object *object)
+{
+	if (object->main)
+		return true;
+	for (size_t i = 0;
+	     i < sizeof(system_folders) / sizeof(system_folders[0]); i++)
+		if (!strncmp(object->path, system_folders[i],
+			     strlen(system_folders[i])))
+			return false;
+	return true;
+}
+
+/*
+ * Functions of assembly without call frame information that stacks begin
+ * with. Boost.Context has its coroutines return into the middle of
+ * make_fcontext (libs/context/src/asm/make_x86_64_sysv_elf_gas.S, "finish").
+ */
+static const char *const bottoms[] = { "make_fcontext" };
 
 static const char *keep(struct native *native, const char *text)
 {
@@ -77,7 +112,9 @@ static struct frame *make_frame(struct native *native, const struct site *site,
 	frame->uncertain = site->flags & FRAME_UNCERTAIN;
 	if (object) {
 		frame->object = keep(native, object->name);
-		frame->runtime = is_runtime(object->name);
+		frame->runtime = native_is_runtime(object) ||
+				 is_hook_inline(from);
+		frame->own = !frame->runtime && is_own(object);
 	}
 	return frame->function ? frame : NULL;
 }
@@ -85,8 +122,9 @@ static struct frame *make_frame(struct native *native, const struct site *site,
 static void find_names(struct native *native, const struct code *code,
 		       raddr_t pc, struct names_at *at)
 {
-	const struct rule *rule = native_rule(native, pc);
 	struct object *object = code ? code->object : NULL;
+	const struct rule *rule = object ? native_rule(native, pc, false)
+					 : NULL;
 	struct names *names = NULL;
 
 	if (object && object_parse(native->mem, object))
@@ -94,7 +132,14 @@ static void find_names(struct native *native, const struct code *code,
 	if (names) {
 		raddr_t start = rule && rule->start ? rule->start : pc;
 
+		bool failed = names_lines_failed(names);
+
 		names_find(names, pc - object->bias, start - object->bias, at);
+		if (!failed && names_lines_failed(names))
+			gaps_add(&native->gaps, GAP_CORRUPT, 1,
+				 "lines of %s: its debug information cannot "
+				 "be read",
+				 object->path);
 		return;
 	}
 	at->symbol = NULL;
@@ -150,8 +195,26 @@ const struct frame *native_frame(struct native *native, raddr_t pc,
 {
 	const struct site *site =
 		find_site(native, pc, is_return ? FRAME_RETURN : 0);
+	uint32_t i = 0;
 
-	return site ? site->frames[0] : NULL;
+	while (site && i + 1 < site->n && site->frames[i]->inlined &&
+	       site->frames[i]->runtime)
+		i++;
+	return site ? site->frames[i] : NULL;
+}
+
+bool walk_made_by_hand(const struct walk *w)
+{
+	const struct site *site;
+
+	if (!w->n || !(w->flags[w->n - 1] & FRAME_RETURN))
+		return false;
+	site = find_site(w->native, w->pcs[w->n - 1], w->flags[w->n - 1]);
+	for (size_t i = 0; site && i < sizeof(bottoms) / sizeof(bottoms[0]);
+	     i++)
+		if (!strcmp(site->frames[0]->function, bottoms[i]))
+			return true;
+	return false;
 }
 
 static bool fill_frames(struct native *native, const struct walk *w,

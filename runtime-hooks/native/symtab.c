@@ -125,6 +125,7 @@ int symtab_read(const struct elffile *file, struct symtab *ret)
 	ret->n = add_symbols(file, syms, len / sizeof(*syms), strings,
 			     strings_len, v);
 	qsort(v, ret->n, sizeof(*v), compare);
+	ret->bytes = len / sizeof(*syms) * sizeof(*v) + strings_len;
 	ret->v = TAKE(v);
 	ret->strings = TAKE(strings);
 	return 0;

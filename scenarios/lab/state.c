@@ -4,10 +4,12 @@
 #include <fcntl.h>
 #include <inttypes.h>
 #include <signal.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/file.h>
 #include <sys/pidfd.h>
 #include <sys/stat.h>
+#include <sys/sysmacros.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
@@ -19,7 +21,7 @@
 #define STATE_NEW "state.json.new"
 #define STATE_MAX (64 * 1024)
 #define STATE_SCHEMA 1
-#define LOCK_NS (30 * INT64_C(1000000000))
+#define LOCK_NS (10 * INT64_C(1000000000))
 #define STEP_NS 5000000
 #define PATH_SIZE 256
 
@@ -306,6 +308,49 @@ static int lock_within(int fd, int64_t ns)
 	return 0;
 }
 
+/* Who has locked @fd, by /proc/locks (locks_show, Linux 6.18); 0: not known. */
+static pid_t holder_of(int fd)
+{
+	FILE *locks = fopen("/proc/locks", "re");
+	char line[256];
+	struct stat st;
+	pid_t ret = 0;
+
+	if (!locks)
+		return 0;
+	if (fstat(fd, &st))
+		st = (struct stat){ 0 };
+	while (!ret && fgets(line, sizeof(line), locks)) {
+		unsigned int major, minor;
+		uint64_t inode;
+		int pid;
+
+		/* "4: FLOCK  ADVISORY  WRITE 1234 00:1a:567 0 EOF"; who waits
+		 * for it has "4: -> FLOCK" */
+		if (sscanf(line, "%*u: FLOCK ADVISORY WRITE %d %x:%x:%" SCNu64,
+			   &pid, &major, &minor, &inode) == 4 &&
+		    inode == st.st_ino && makedev(major, minor) == st.st_dev)
+			ret = pid;
+	}
+	fclose(locks);
+	return ret > 0 ? ret : 0;
+}
+
+static struct error *busy_error(const char *name, int fd)
+{
+	pid_t pid = holder_of(fd);
+
+	if (!pid)
+		return error_new(ERROR_OS,
+				 "lab '%s' is busy: another command holds it; "
+				 "wait for that, or end it",
+				 name);
+	return error_new(ERROR_OS,
+			 "lab '%s' is busy: process %d holds it; wait for "
+			 "that, or end it with kill -9 %d",
+			 name, (int)pid, (int)pid);
+}
+
 static int open_dir(const char *path)
 {
 	return open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
@@ -325,10 +370,7 @@ struct error *lab_dir_lock(const char *name, int *dirfd_ret)
 		return error_os(errno, "cannot open '%s'", path);
 	int rc = lock_within(fd, LOCK_NS);
 	if (rc == -ETIMEDOUT)
-		return error_new(ERROR_OS,
-				 "lab '%s' is busy: another command holds it; "
-				 "wait for that, or end it",
-				 name);
+		return busy_error(name, fd);
 	if (rc)
 		return error_os(-rc, "cannot lock '%s'", path);
 	if (!is_at(fd, path))

@@ -160,13 +160,16 @@ void compare_after(const struct scenario *s, const struct truth *t,
 /* --- findings --- */
 
 static const struct seen_finding *finding_on(const struct truth_conn *t,
-					     const struct seen *seen)
+					     const struct seen *seen,
+					     const struct seen_task **task)
 {
 	for (size_t i = 0; i < seen->n_findings; i++) {
 		const struct seen_finding *f = &seen->findings[i];
-		for (size_t k = 0; k < f->n; k++)
-			if (same_ends(t, f->locals[k], f->remotes[k]))
+		for (size_t k = 0; k < f->n; k++) {
+			*task = &f->tasks[k];
+			if (same_ends(t, (*task)->local, (*task)->remote))
 				return f;
+		}
 	}
 	return NULL;
 }
@@ -183,8 +186,39 @@ static bool names(const char *functions, const char *function)
 	return !len;
 }
 
+/* One wait for many connections: none of them has a task of its own. */
+static bool is_loop(const char *blocked)
+{
+	return !strcmp(blocked, "poll") || !strcmp(blocked, "epoll");
+}
+
+/* Is it who the victim says that it is? */
+static void check_task(const struct scenario *s, const struct truth_conn *t,
+		       const struct seen_task *task, struct result *r)
+{
+	if (s->runtime && strcmp(s->runtime, task->runtime))
+		compare_raise(r, OUTCOME_WRONG,
+			      "who waits on %s is of the runtime '%s', should "
+			      "be '%s'",
+			      t->remote, task->runtime, s->runtime);
+	if (t->fd >= 0 && t->fd != task->fd)
+		compare_raise(r, OUTCOME_WRONG,
+			      "the finding on %s has fd %d, should have %d",
+			      t->remote, task->fd, t->fd);
+	if (strcmp(is_loop(t->blocked) ? t->blocked : "", task->held_by))
+		compare_raise(r, OUTCOME_WRONG,
+			      "%s is held by '%s', and its program's wait is "
+			      "'%s'",
+			      t->remote, task->held_by, t->blocked);
+	if (*t->task && strcmp(t->task, task->name))
+		compare_raise(r, OUTCOME_WRONG,
+			      "who waits on %s is named '%s', should be '%s'",
+			      t->remote, task->name, t->task);
+}
+
 static void check_finding(const struct scenario *s, const struct truth_conn *t,
-			  const struct seen_finding *f, struct result *r)
+			  const struct seen_finding *f,
+			  const struct seen_task *task, struct result *r)
 {
 	if (!s->finding && f)
 		compare_raise(r, OUTCOME_WRONG,
@@ -200,23 +234,45 @@ static void check_finding(const struct scenario *s, const struct truth_conn *t,
 			      "the finding on %s is %s %s, should be %s %s",
 			      t->remote, f->grade, f->kind, s->grade,
 			      s->finding);
-	else if (f && !names(f->functions, t->goroutine))
+	else if (f && !names(f->functions, t->function))
 		compare_raise(r, OUTCOME_WRONG,
 			      "the finding on %s does not name %s", t->remote,
-			      t->goroutine);
+			      t->function);
+	else if (f)
+		check_task(s, t, task, r);
+}
+
+/* None too many: two for one wait, or one on what nobody waits for. */
+static void check_count(const struct scenario *s, const struct seen *seen,
+			struct result *r)
+{
+	const struct seen_finding *f = seen->findings;
+
+	if (s->findings < 0 || seen->n_findings == (size_t)s->findings)
+		return;
+	compare_raise(r, s->findings ? OUTCOME_WRONG : OUTCOME_FALSE_ALARM,
+		      "%zu findings, should be %d; the first is %s %s on '%s'",
+		      seen->n_findings, s->findings,
+		      seen->n_findings ? f->grade : "-",
+		      seen->n_findings ? f->kind : "-",
+		      seen->n_findings ? f->tasks[0].remote : "-");
 }
 
 void compare_findings(const struct scenario *s, const struct truth *t,
 		      const struct seen *seen, struct result *r)
 {
+	const struct seen_task *task = NULL;
+
 	for (size_t i = 0; i < t->n; i++) {
-		const struct seen_finding *f = finding_on(&t->v[i], seen);
+		const struct seen_finding *f =
+			finding_on(&t->v[i], seen, &task);
 		if (!t->v[i].healthy)
-			check_finding(s, &t->v[i], f, r);
+			check_finding(s, &t->v[i], f, task, r);
 		else if (f && strcmp(f->grade, "possible"))
 			compare_raise(r, OUTCOME_FALSE_ALARM,
 				      "a %s finding on the healthy connection "
 				      "to %s: %s",
 				      f->grade, t->v[i].remote, f->kind);
 	}
+	check_count(s, seen, r);
 }

@@ -81,11 +81,15 @@ static struct error *victim_argv(struct act *act, const char *argv[MAX_ARGV],
 				 char count[16])
 {
 	const struct scenario *s = act->stage.scenario;
-	const char *program = s->victim == VICTIM_GO ? "victim" : "sockets";
-	size_t n = 1, i = 0;
-	struct error *err = place_program(act->stage.place, program,
-					  act->stage.arena, &argv[0]);
+	size_t n = 0, i = 0;
 
+	if (s->hook) {
+		argv[n++] = act->stage.place->self;
+		argv[n++] = "run";
+		argv[n++] = "--";
+	}
+	struct error *err = place_program(act->stage.place, s->program,
+					  act->stage.arena, &argv[n++]);
 	// The mode comes before all options.
 	if (s->victim == VICTIM_GO)
 		argv[n++] = s->victim_args.v[i++];
@@ -97,7 +101,7 @@ static struct error *victim_argv(struct act *act, const char *argv[MAX_ARGV],
 		err = error_new(ERROR_USAGE, "no host '%s' in the topology %s",
 				s->target_host, s->topology);
 	snprintf(count, 16, "%d", s->connections);
-	if (s->victim == VICTIM_GO) {
+	if (s->victim != VICTIM_SOCKETS) {
 		argv[n++] = "--n";
 		argv[n++] = count;
 	}
@@ -174,12 +178,13 @@ static struct error *look_before(struct act *act, const char *pid)
 		struct seen seen = { 0 };
 		struct error *err = stage_ask_two(
 			&act->stage, sockets,
-			s->victim == VICTIM_GO ? check : NULL, LOOK_MS, &seen);
+			s->victim == VICTIM_SOCKETS ? NULL : check, LOOK_MS,
+			&seen);
 		if (err)
 			return err;
 		r = *act->result;
 		compare_before(s, &act->truth, &seen, &r);
-		if (s->victim == VICTIM_GO)
+		if (s->victim != VICTIM_SOCKETS)
 			compare_findings(s, &act->truth, &seen, &r);
 		if (expected_seen(s, &r) || r.outcome > OUTCOME_WRONG)
 			break;

@@ -176,11 +176,18 @@ static void set_view(struct parse *parse, void *to, const char *value)
 
 static void set_victim(struct parse *parse, void *to, const char *value)
 {
-	*(enum scenario_victim *)to = strcmp(value, "sockets") ? VICTIM_GO
-							       : VICTIM_SOCKETS;
-	if (strcmp(value, "sockets") && strcmp(value, "victim"))
-		fail(parse, "unknown victim '%.40s'; use victim or sockets",
+	struct scenario *s = parse->s;
+
+	(void)to;
+	if (!strncmp(value, "twin-", 5) && !strchr(value, '/'))
+		s->victim = VICTIM_TWIN;
+	else if (!strcmp(value, "sockets"))
+		s->victim = VICTIM_SOCKETS;
+	else if (strcmp(value, "victim"))
+		fail(parse,
+		     "unknown victim '%.40s'; use victim, sockets or a twin",
 		     value);
+	s->program = keep(parse, value);
 }
 
 static void set_peer(struct parse *parse, void *to, const char *value)
@@ -270,7 +277,8 @@ static const struct key {
 	{ "scenario", "families", set_families, 0, ONCE },
 	{ "scenario", "needs", set_words, FIELD(needs), ONCE },
 	{ "scenario", "like-healthy", set_yes, FIELD(like_healthy), ONCE },
-	{ "victim", "program", set_victim, FIELD(victim), ONCE },
+	{ "victim", "program", set_victim, 0, ONCE },
+	{ "victim", "hook", set_yes, FIELD(hook), ONCE },
 	{ "victim", "args", set_words, FIELD(victim_args), ONCE },
 	{ "victim", "target", set_text, FIELD(target_host), ONCE },
 	{ "victim", "serves", set_yes, FIELD(victim_serves), ONCE },
@@ -291,6 +299,8 @@ static const struct key {
 	{ "expect", "looks", set_number, FIELD(looks), ONCE },
 	{ "expect", "shield", set_yes, FIELD(shield), ONCE },
 	{ "expect", "finding", set_finding, 0, REQUIRED },
+	{ "expect", "findings", set_number, FIELD(findings), ONCE },
+	{ "expect", "runtime", set_text, FIELD(runtime), ONCE },
 	{ "expect", "returns", set_text, FIELD(returns), ONCE },
 #undef FIELD
 };
@@ -370,6 +380,8 @@ static void check_whole(struct parse *parse)
 		fail(parse, "a shield, and no probe");
 	if (s->answer_after_ms && !s->after)
 		fail(parse, "an answer, and no probe");
+	if (s->runtime && !s->finding)
+		fail(parse, "a runtime, and no finding");
 	if (s->connections < 1 || s->connections > 1000)
 		fail(parse, "from 1 to 1000 connections");
 	if (s->looks < 1 || s->looks > 20)
@@ -403,6 +415,8 @@ struct error *scenario_parse(const char *file, const char *text, size_t len,
 		.family4 = true,
 		.family6 = true,
 		.target_host = "b",
+		.program = "victim",
+		.findings = -1,
 		.connections = 1,
 		.looks = 1,
 		.ready_ms = 300,

@@ -32,6 +32,7 @@ enum scenario_view {
 enum scenario_victim {
 	VICTIM_GO,	/* scenarios/programs/victim */
 	VICTIM_SOCKETS, /* scenarios/programs/sockets.c */
+	VICTIM_TWIN,	/* one of scenarios/programs/twins */
 };
 
 enum scenario_peer {
@@ -86,6 +87,9 @@ struct scenario {
 	bool like_healthy;
 
 	enum scenario_victim victim;
+	const char *program; /* its name: "victim", "twin-pth" */
+	/** Started by `stranded run`, which preloads the coroutine hook. */
+	bool hook;
 	struct scenario_args victim_args; /* the first is the mode */
 	const char *target_host;	  /* whom it calls: "b", or a proxy */
 	bool victim_serves;		  /* b and c call it */
@@ -110,6 +114,10 @@ struct scenario {
 	bool shield; /* probe behind --rst-shield */
 	/** The finding of check before: NULL none, else kind and grade. */
 	const char *finding, *grade;
+	/** How many findings there are in all; -1: not looked at. */
+	int findings;
+	/** Whose tasks the finding has, "coroutine", "thread"; NULL: any. */
+	const char *runtime;
 	/** What the target's wait returns with; NULL: it does not. */
 	const char *returns;
 };

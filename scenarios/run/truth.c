@@ -2,6 +2,7 @@
 #include "scenarios/run/truth.h"
 
 #include <jansson.h>
+#include <limits.h>
 #include <string.h>
 
 #include "scenarios/run/scenario.h"
@@ -13,6 +14,23 @@ static const char *text(struct arena *arena, const json_t *o, const char *key)
 	const char *copy = s ? arena_strdup(arena, s) : "";
 
 	return copy ? copy : "";
+}
+
+/* The member @key of @o; -1 when it is no number that an fd can be. */
+static int number(const json_t *o, const char *key)
+{
+	const json_t *v = json_object_get(o, key);
+	json_int_t n = json_is_integer(v) ? json_integer_value(v) : -1;
+
+	return n >= 0 && n <= INT_MAX ? (int)n : -1;
+}
+
+/* Go's victim calls it what it is there. */
+static const char *function(struct arena *arena, const json_t *o)
+{
+	const char *s = text(arena, o, "function");
+
+	return *s ? s : text(arena, o, "goroutine");
 }
 
 /* The settings in their own order, so that two can be compared as text. */
@@ -59,8 +77,10 @@ struct error *truth_parse(const char *line, struct arena *arena,
 			.healthy = !strcmp(text(arena, c, "role"), "healthy"),
 			.local = text(arena, c, "local"),
 			.remote = text(arena, c, "remote"),
-			.goroutine = text(arena, c, "goroutine"),
+			.function = function(arena, c),
 			.blocked = text(arena, c, "blocked"),
+			.task = text(arena, c, "task"),
+			.fd = number(c, "fd"),
 		};
 	}
 	return NULL;
@@ -147,27 +167,44 @@ static const char *functions(struct arena *arena, const json_t *stack)
 	return all;
 }
 
-static struct error *set_ends(struct arena *arena, const json_t *o,
-			      struct seen_finding *f)
+/* @o is a task, or a connection that no task waits on. */
+static struct seen_task task_of(struct arena *arena, const json_t *finding,
+				const json_t *o)
 {
-	const json_t *tasks = json_object_get(o, "tasks"), *t;
-	const json_t *socket = json_object_get(o, "socket");
-	size_t i, n = json_array_size(tasks);
+	const json_t *holder = json_object_get(o, "held_by");
 
-	if (n > SEEN_MAX_CONNS)
+	return (struct seen_task){
+		.local = text(arena, o, "local"),
+		.remote = text(arena, o, "remote"),
+		.runtime = text(arena, finding, "runtime"),
+		.name = text(arena, o, "name"),
+		.held_by = text(arena, holder, "wait_kind"),
+		.fd = number(o, "fd"),
+	};
+}
+
+static struct error *set_tasks(struct arena *arena, const json_t *o,
+			       struct seen_finding *f)
+{
+	const json_t *all = json_object_get(o, "tasks"), *t;
+	size_t i;
+
+	if (!json_array_size(all))
+		all = json_object_get(o, "sockets");
+	if (json_array_size(all) > SEEN_MAX_CONNS)
 		return error_new(ERROR_CORRUPT, "more than %d tasks",
 				 SEEN_MAX_CONNS);
-	f->locals = arena_array(arena, n + 1, sizeof(*f->locals));
-	f->remotes = arena_array(arena, n + 1, sizeof(*f->remotes));
-	if (!f->locals || !f->remotes)
+	f->tasks =
+		arena_array(arena, json_array_size(all) + 1, sizeof(*f->tasks));
+	if (!f->tasks)
 		return &error_nomem;
-	json_array_foreach(tasks, i, t)
+	json_array_foreach(all, i, t)
 	{
-		f->locals[f->n] = text(arena, t, "local");
-		f->remotes[f->n++] = text(arena, t, "remote");
+		f->tasks[f->n++] = task_of(arena, o, t);
 	}
-	f->locals[f->n] = text(arena, socket, "local");
-	f->remotes[f->n++] = text(arena, socket, "remote");
+	if (!f->n)
+		f->tasks[f->n++] =
+			task_of(arena, o, json_object_get(o, "socket"));
 	return NULL;
 }
 
@@ -187,7 +224,7 @@ static struct error *add_findings(struct arena *arena, const json_t *a,
 	json_array_foreach(a, i, o)
 	{
 		struct seen_finding *f = &ret->findings[ret->n_findings++];
-		struct error *err = set_ends(arena, o, f);
+		struct error *err = set_tasks(arena, o, f);
 		if (err)
 			return err;
 		f->kind = text(arena, o, "kind");

@@ -20,11 +20,13 @@
 #define SEEN_MAX_FINDINGS 1024
 
 struct truth_conn {
-	bool healthy;	       /* else it is a target */
-	const char *local;     /* "": not known, the connection is being made */
-	const char *remote;    /* "10.0.0.1:80", "[fd00::1]:80" */
-	const char *goroutine; /* the function that waits on it, "" none */
-	const char *blocked;   /* "read", "write", "connect", "none" */
+	bool healthy;	      /* else it is a target */
+	const char *local;    /* "": not known, the connection is being made */
+	const char *remote;   /* "10.0.0.1:80", "[fd00::1]:80" */
+	const char *function; /* that waits on it, "" none */
+	const char *blocked;  /* "read", "write", "connect", "none" */
+	const char *task;     /* the name of who waits on it, "" none */
+	int fd;		      /* -1: not said */
 };
 
 /** Of one victim, at the time when it was ready. */
@@ -58,10 +60,18 @@ struct seen_conn {
 	int64_t answered_ms; /* after the first probe, -1: not at all */
 };
 
+/** A task in a finding, or its connection when no task waits. */
+struct seen_task {
+	const char *local, *remote;
+	const char *runtime, *name; /* "" not said */
+	const char *held_by;	    /* "epoll": no task, but such a wait of one;
+				       "" none */
+	int fd;			    /* -1 not said */
+};
+
 struct seen_finding {
 	const char *kind, *grade;
-	/* Of each task in it, or of its connection when no task waits. */
-	const char **locals, **remotes;
+	struct seen_task *tasks;
 	size_t n;
 	const char *functions; /* of the stack, each between two newlines */
 };

@@ -3,10 +3,13 @@
 """Measures stranded beside its alternatives, in one run on one machine.
 
 usage: run.py [--quick] [PART...]     parts: goroutines latency sockets check
+                                      preload stacks
+                                      coroutines
 
 Prints a table; never fails because something is slow. Medians of several runs;
 "first" is the first look at a process, with all that is found out once.
 """
+import json
 import os
 import shlex
 import shutil
@@ -23,6 +26,7 @@ ROOT = os.path.dirname(os.path.dirname(os.path.dirname(
 sys.path.insert(0, os.path.join(ROOT, "tests", "lib"))
 import gobuild      # noqa: E402
 import netns        # noqa: E402
+import preload      # noqa: E402
 import tool         # noqa: E402
 
 QUICK = "--quick" in sys.argv
@@ -35,7 +39,8 @@ def build_snapshot():
     """tests/bench/snapshot.c, against the library of the tool under test."""
     os.makedirs(OUT, exist_ok=True)
     path = os.path.join(OUT, "snapshot")
-    packages = "libnl-3.0 libnl-route-3.0 libnl-nf-3.0 jansson"
+    packages = ("libnl-3.0 libnl-route-3.0 libnl-nf-3.0 jansson "
+                "libunwind-generic libdw libelf")
     flags = subprocess.run(
         ["pkg-config", "--cflags", "--libs"] + packages.split(), check=True,
         stdout=subprocess.PIPE, text=True).stdout
@@ -43,7 +48,7 @@ def build_snapshot():
         ["cc", "-std=gnu11", "-O2", "-D_GNU_SOURCE", "-pthread", "-iquote",
          ROOT, "-o", path, os.path.join(ROOT, "tests/bench/snapshot.c"),
          os.path.join(ROOT, "build/libstranded-core.a")] +
-        shlex.split(flags) + ["-linih"], check=True)
+        shlex.split(flags) + ["-linih", "-liberty"], check=True)
     return path
 
 
@@ -312,8 +317,50 @@ def bench_check(_):
         row("stranded check (two samples, 1 s apart)", ms(taken), "ms")
 
 
+def bench_stacks(_):
+    got = json.loads(subprocess.run(
+        [os.path.join(OUT, "stacks"), "3" if QUICK else "15"], check=True,
+        stdout=subprocess.PIPE, text=True).stdout)
+    own = got["fast_and_copy_us"]
+    print("stacks of native code: one of %d frames" % got["frames"])
+    row("stranded, compiled rules", "%.2f" % got["fast_us"], "us")
+    row("the same with the copy of the stack", "%.2f" % own, "us")
+    for way in ("libunwind", "libdwfl"):
+        taken = got[way + "_us"]
+        row(way + " with the copy of the stack", "%.1f" % taken, "us", "",
+            "%.1f x" % (taken / own))
+    row("the first one, with all names", "%.1f" % (got["first_us"] / 1000),
+        "ms")
+
+
+def coroutine_rounds(what, n, rounds):
+    """Milliseconds of the first look, the median of the others, memory."""
+    out = subprocess.run(
+        [os.path.join(OUT, "coroutines"), what, str(n), str(rounds)],
+        check=True, stdout=subprocess.PIPE, text=True).stdout
+    looks = [line.split() for line in out.splitlines()]
+    assert all(int(x[1]) == n for x in looks), out
+    return (float(looks[0][0]),
+            statistics.median(float(x[0]) for x in looks[1:]),
+            int(looks[-1][2]) << 10)
+
+
+def bench_coroutines(_):
+    print("coroutines that are parked")
+    for what, n, budget in (("table", 1000000, "<= 200"),
+                            ("stacks", 10000, "<= 100")):
+        first, usual, memory = coroutine_rounds(what, n, 4 if QUICK else 12)
+        name = "%d, %s" % (n, "without stacks" if what == "table" else
+                           "with stacks of 13 frames")
+        row(name + ", first look", "%.1f" % first, "ms")
+        row(name, "%.1f" % usual, "ms", budget,
+            "%d MB" % (memory >> 20))
+
+
 PARTS = {"goroutines": bench_goroutines, "latency": bench_latency,
-         "sockets": bench_sockets, "check": bench_check}
+         "sockets": bench_sockets, "check": bench_check,
+         "preload": lambda snapshot: preload.bench(row),
+         "stacks": bench_stacks, "coroutines": bench_coroutines}
 
 
 def main():

@@ -55,7 +55,10 @@ def test_status_1_is_findings(stranded_pool):
 def test_status_2_is_nothing_judged():
     child = subprocess.Popen(["sleep", "60"])
     try:
-        assert tool.stranded("ps", child.pid).status == tool.NOTHING
+        # It has a thread, so there is something; but no goroutine.
+        assert tool.stranded("ps", child.pid).status == tool.CLEAN
+        assert tool.stranded("ps", "--format", "debug2",
+                             child.pid).status == tool.NOTHING
     finally:
         child.kill()
         child.wait()

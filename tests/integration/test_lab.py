@@ -4,6 +4,7 @@
 The truth comes from programs that talk in the lab, and from ip, ss and ping.
 STRANDED_TEST_KILLS sets how often the parts of a lab are killed (default 12).
 """
+import fcntl
 import json
 import os
 import random
@@ -586,6 +587,25 @@ def gone(the_lab, inodes, timeout=20):
     return left()
 
 
+def comm(pid):
+    with open("/proc/%d/comm" % pid) as f:
+        return f.read().strip()
+
+
+def test_who_holds_a_lab_is_named(make):
+    """A command that was stopped, or hangs, must not be looked for."""
+    the_lab = make("pair")
+    lock = os.open("/run/stranded/lab/" + the_lab.name, os.O_RDONLY)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        done = the_lab.run("down")
+        assert done.status == tool.NOTHING
+        assert "process %d holds it" % os.getpid() in done.err, done
+    finally:
+        os.close(lock)
+    assert the_lab.run("down").status == 0
+
+
 def test_down_ends_every_program(make):
     the_lab = make("proxy")
     inodes = the_lab.netns()
@@ -593,6 +613,8 @@ def test_down_ends_every_program(make):
     # one that lets go of everything, and of its environment
     the_lab.sh("b", "sh", "-c", "env -i setsid sleep 1000 >/dev/null 2>&1 &")
     frozen = the_lab.start("b", "sleep", "1000")
+    # before that it is a stranded that may have locked the lab
+    tool.wait_until(lambda: comm(frozen.pid) == "sleep")
     frozen.signal(signal.SIGSTOP)
     assert the_lab.run("down").status == 0
     assert gone(the_lab, inodes, 0) == []

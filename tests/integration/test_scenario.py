@@ -52,6 +52,8 @@ def own(tmp_path):
                 where = lines.index("[expect]") + 1
                 if key in ("needs", "topology", "view"):
                     where = lines.index("[scenario]") + 1
+                if key in ("program", "hook", "connections"):
+                    where = lines.index("[victim]") + 1
                 lines.insert(where, "%s = %s" % (key, value))
         path.write_text("\n".join(lines) + "\n")
         return {"STRANDED_SCENARIOS": str(tmp_path)}
@@ -157,6 +159,65 @@ def test_a_missing_prerequisite_is_no_pass(own):
     assert scenario(*both, env=env).status == tool.GAPS
     strict = dict(env, STRANDED_TEST_STRICT="1")
     assert scenario(*both, env=strict).status == tool.FINDINGS
+
+
+def test_a_victim_that_could_not_be_built_is_no_pass(own):
+    env = dict(own("thread-reader", program="twin-of-nothing"),
+               STRANDED_TEST_STRICT="0")
+    result = scenario("run", "thread-reader", "--family", "4", env=env)
+    assert result.status == tool.NOTHING, result
+    assert "NOT RUN" in result.out
+    assert "twin-of-nothing' is missing; run 'make scenarios'" in result.out
+    own("idle-healthy")
+    strict = dict(env, STRANDED_TEST_STRICT="1")
+    result = scenario("run", "thread-reader", "idle-healthy", "--family", "4",
+                      env=strict)
+    assert result.status == tool.FINDINGS, result
+
+
+# --- twins: coroutines, threads, event loops ---
+
+KINDS = ["ucontext-reader", "pcl-reader", "pth-reader", "boost-fiber-reader",
+         "state-threads-reader", "hook-header-reader", "thread-reader",
+         "python-thread-reader", "java-thread-reader", "poll-loop",
+         "epoll-loop"]
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_the_stranded_twin_is_found_and_the_healthy_one_is_not(name):
+    result = scenario("run", name, name + "-healthy", "--format", "json")
+    assert result.status == tool.CLEAN, result
+    assert [(s["name"], s["family"], s["outcome"])
+            for s in result.json["scenarios"]] == [
+        (n, f, "right") for n in (name, name + "-healthy") for f in "46"]
+
+
+@pytest.mark.parametrize("name, changes, word, why", [
+    # the kind of the task is looked at
+    ("thread-reader", {"runtime": "coroutine"}, "WRONG",
+     "is of the runtime 'thread', should be 'coroutine'"),
+    ("hook-header-reader", {"runtime": "thread"}, "WRONG",
+     "is of the runtime 'coroutine', should be 'thread'"),
+    # one finding for all three, not one for each
+    ("thread-reader", {"findings": "3"}, "WRONG", "1 findings, should be 3"),
+    # any finding is one too many where none should be
+    ("thread-reader", {"findings": "0"}, "FALSE ALARM",
+     "1 findings, should be 0"),
+    # and the healthy twin is not right by seeing nothing
+    ("thread-reader-healthy", {"finding": "stranded-reader proven"}, "WRONG",
+     "no finding on"),
+])
+def test_what_does_not_fit_a_twin_is_wrong(own, name, changes, word, why):
+    result = scenario("run", name, "--family", "4", env=own(name, **changes))
+    assert result.status == tool.FINDINGS, result
+    assert word in result.out and why in result.out, result
+
+
+def test_without_the_hook_a_coroutine_is_not_seen(own):
+    env = own("ucontext-reader", hook=None)
+    result = scenario("run", "ucontext-reader", "--family", "4", env=env)
+    assert result.status == tool.FINDINGS, result
+    assert "WRONG" in result.out
 
 
 @pytest.mark.parametrize("args, text", [

@@ -186,14 +186,18 @@ static inline struct task *add_reader(struct world *w,
 }
 
 static inline struct findings *
-world_judge_marks(struct world *w, const struct task_mark *marks, size_t n)
+world_judge_marks(struct world *w, struct task_mark *marks, size_t n)
 {
 	struct findings *f = NULL;
-	const struct correlate_input in = {
-		.tasks = &w->snap,
+	const struct task_set set = {
+		.snapshot = &w->snap,
 		.marks = marks,
 		.n_marks = n,
 		.observed_ms = marks ? 1000 : 0,
+	};
+	const struct correlate_input in = {
+		.sets = &set,
+		.n_sets = 1,
 		.fds = &w->fds,
 		.sockets = &w->tcp,
 		.verdicts = w->verdicts,

@@ -9,6 +9,7 @@ static struct blocked_for interval(const struct task *t,
 {
 	return blocked_interval(&(struct blocked_input){
 		.task = t,
+		.wait = t->wait,
 		.socket = s,
 		.now_mono_ns = DETECT_NOW_MS * MS,
 		.observed_ms = observed,
@@ -182,6 +183,27 @@ static void test_another_fd_at_the_same_place_is_motion(void **state)
 	assert_int_equal(task_motion(&t, &m), MOTION_STILL);
 }
 
+static void test_a_count_of_runs_outdoes_a_clock(void **state)
+{
+	struct task t = { .handle = 1,
+			  .state = TASK_WAITING,
+			  .fd = -1,
+			  .runs = 4,
+			  .wait_since_mono_ns = 1000000000 };
+	struct task_mark m = { .handle = 1,
+			       .state = TASK_WAITING,
+			       .fd = -1,
+			       .runs = 4,
+			       .wait_since_mono_ns = 1000000040 };
+
+	(void)state;
+	assert_int_equal(task_motion(&t, &m), MOTION_STILL);
+	m.runs = 6; /* it ran, and parked again */
+	assert_int_equal(task_motion(&t, &m), MOTION_MOVED);
+	m.runs = 0; /* not known the first time */
+	assert_int_equal(task_motion(&t, &m), MOTION_MOVED);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -196,6 +218,7 @@ int main(void)
 		cmocka_unit_test(test_the_ends_never_cross),
 		cmocka_unit_test(test_motion_by_what_differs),
 		cmocka_unit_test(test_another_fd_at_the_same_place_is_motion),
+		cmocka_unit_test(test_a_count_of_runs_outdoes_a_clock),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

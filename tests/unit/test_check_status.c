@@ -7,7 +7,8 @@
 static int status(struct world *w, int kind, bool tasks)
 {
 	AUTO_FINDINGS struct findings *f = world_judge(w);
-	struct survey s = { .tasks = tasks ? &w->snap : NULL,
+	struct survey s = { .sets = { { .snapshot = &w->snap } },
+			    .n_sets = tasks,
 			    .gaps = { .arena = w->arena } };
 
 	if (kind >= 0)

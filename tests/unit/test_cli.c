@@ -176,7 +176,11 @@ static const struct {
 	{ "stranded heal 1 --fd 3 --how eof --arm-keepalive 1s,1s,1",
 	  "--how and --arm-keepalive exclude each other" },
 	{ "stranded heal 1 --fd 3 --arm-keepalive 1,1,1", "is no keepalive" },
-	{ "stranded check 1 --force", "'check' takes no option '--force'" },
+	{ "stranded sockets 1 --force", "'sockets' takes no option '--force'" },
+	{ "stranded check 1 --force", "--force is for --stop" },
+	{ "stranded ps 1 --for 1s", "'ps' takes no option '--for'" },
+	{ "stranded watch-tasks 1 --for 1ms", "is no duration from 1.0 s to" },
+	{ "stranded watch-tasks 1 --every x", "is no duration from 200 ms to" },
 	{ "stranded sockets 1 --policy keepalive<60s", "is no policy" },
 };
 
@@ -326,15 +330,21 @@ static void test_exit_status_of_nobody_is_2_and_says_why(void **state)
 	assert_non_null(strstr(logged, "no process is named"));
 }
 
-static void test_exit_status_of_a_program_that_is_not_go_is_2(void **state)
+/* It has threads, and none of them is stuck; goroutines it has none. */
+static void test_a_program_that_is_not_go_is_judged_by_its_threads(void **state)
 {
 	char line[64];
 	pid_t pid = child_start(NULL, NULL);
 
 	(void)state;
 	snprintf(line, sizeof(line), "stranded --quick %d", (int)pid);
-	assert_int_equal(status_of(line), STATUS_NOTHING);
+	assert_int_equal(status_of(line), STATUS_CLEAN);
 	snprintf(line, sizeof(line), "stranded ps %d", (int)pid);
+	assert_int_equal(status_of(line), STATUS_CLEAN);
+	snprintf(line, sizeof(line), "stranded ps -f debug2 %d", (int)pid);
+	assert_int_equal(status_of(line), STATUS_NOTHING);
+	assert_non_null(strstr(logged, "not a Go program"));
+	snprintf(line, sizeof(line), "stranded watch-tasks %d", (int)pid);
 	assert_int_equal(status_of(line), STATUS_NOTHING);
 	child_end(pid);
 }
@@ -465,7 +475,7 @@ int main(void)
 		cmocka_unit_test(test_exit_status_of_help_and_version_is_0),
 		cmocka_unit_test(test_exit_status_of_nobody_is_2_and_says_why),
 		cmocka_unit_test(
-			test_exit_status_of_a_program_that_is_not_go_is_2),
+			test_a_program_that_is_not_go_is_judged_by_its_threads),
 		cmocka_unit_test(
 			test_a_report_that_cannot_be_written_is_not_clean),
 		cmocka_unit_test(

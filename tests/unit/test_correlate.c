@@ -19,8 +19,8 @@ static void test_readers_of_one_place_and_verdict_are_one_finding(void **state)
 	assert_int_equal(f->v[0].remotes, 1);
 	assert_int_equal(f->v[0].keepalive, KEEPALIVE_OFF);
 	assert_string_equal(f->v[0].created_by->function, "main.(*Pool).dial");
-	assert_int_equal(f->tasks, 37);
-	assert_int_equal(f->blocked, 37);
+	assert_int_equal(task_counts_sum(&f->tasks), 37);
+	assert_int_equal(task_counts_sum(&f->blocked), 37);
 }
 
 static void test_other_verdict_creator_or_stack_is_another_finding(void **state)
@@ -95,7 +95,7 @@ static void test_healthy_program_has_no_findings_and_no_gaps(void **state)
 	AUTO_FINDINGS struct findings *f = world_judge(w);
 	assert_int_equal(f->n, 0);
 	assert_int_equal(f->gaps.n, 0);
-	assert_int_equal(f->blocked, 1203);
+	assert_int_equal(task_counts_sum(&f->blocked), 1203);
 }
 
 static void test_who_moved_is_not_stuck(void **state)
@@ -258,7 +258,7 @@ static void test_running_and_system_tasks_are_never_findings(void **state)
 	add_reader(w, VERDICT_SILENT, false)->system = true;
 	AUTO_FINDINGS struct findings *f = world_judge(w);
 	assert_int_equal(f->n, 0);
-	assert_int_equal(f->tasks, 1);
+	assert_int_equal(task_counts_sum(&f->tasks), 1);
 }
 
 static void test_groups_need_their_size_unless_proven(void **state)
@@ -361,8 +361,10 @@ static void test_a_writer_has_a_verdict_of_its_own(void **state)
 	(void)state;
 	add_reader(w, VERDICT_DATA_WAITING, true);
 	add_task(w, WAIT_WRITE, 9);
+	const struct task_set set = { .snapshot = &w->snap };
 	const struct correlate_input in = {
-		.tasks = &w->snap,
+		.sets = &set,
+		.n_sets = 1,
 		.fds = &w->fds,
 		.sockets = &w->tcp,
 		.verdicts = w->verdicts,

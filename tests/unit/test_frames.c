@@ -116,6 +116,29 @@ static void test_deep_stacks_say_how_much_is_left_out(void **state)
 	assert_int_equal(v[FRAMES_SHOWN - 1].skipped, 100 - FRAMES_SHOWN + 1);
 }
 
+static void test_templates_of_a_library_are_not_the_program(void **state)
+{
+	const struct frame frames[] = {
+		{ .function = "boost::fibers::context::resume()",
+		  .object = "libboost_fiber.so.1.74.0" },
+		{ .function = "boost::fibers::condition_variable_any::wait<X>",
+		  .object = "server",
+		  .own = true,
+		  .file = "/usr/include/boost/fiber/condition_variable.hpp" },
+		{ .function = "reader_fiber(int)",
+		  .object = "server",
+		  .own = true,
+		  .file = "/src/usr/include/server.cc" },
+	};
+	const struct frame *list[] = { &frames[0], &frames[1], &frames[2] };
+	const struct stack stack = { .frames = list, .n = 3 };
+
+	(void)state;
+	assert_int_equal(frame_class(&frames[1]), FRAME_STANDARD);
+	assert_int_equal(frame_class(&frames[2]), FRAME_PROGRAM);
+	assert_ptr_equal(stack_own_frame(&stack), &frames[2]);
+}
+
 static void test_a_stack_of_the_runtime_alone_shows_its_top(void **state)
 {
 	static const char *const runtime[] = { "runtime.gopark",
@@ -226,6 +249,8 @@ int main(void)
 		cmocka_unit_test(
 			test_folding_skips_wrappers_and_looks_behind_them),
 		cmocka_unit_test(test_deep_stacks_say_how_much_is_left_out),
+		cmocka_unit_test(
+			test_templates_of_a_library_are_not_the_program),
 		cmocka_unit_test(
 			test_a_stack_of_the_runtime_alone_shows_its_top),
 		cmocka_unit_test(

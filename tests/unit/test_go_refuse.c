@@ -104,7 +104,7 @@ static void test_a_c_program_is_not_a_go_program(void **state)
 
 	(void)state;
 	assert_ok(process_open(pid, &p));
-	assert_error(go_image_create(p, &image), ERROR_UNSUPPORTED,
+	assert_error(go_image_create(p, &image), ERROR_ABSENT,
 		     "is not a Go program");
 	assert_null(image);
 	child_end(pid);

@@ -112,7 +112,8 @@ static struct survey survey_of(struct world *w)
 {
 	return (struct survey){
 		.process = &process,
-		.tasks = &w->snap,
+		.sets = { { .snapshot = &w->snap } },
+		.n_sets = 1,
 		.fds = w->fds,
 		.sockets = &w->tcp,
 		.verdicts = w->verdicts,
@@ -214,9 +215,9 @@ static void test_who_moved_between_the_looks_does_not_wait(void **state UNUSED)
 	add_reader(w, VERDICT_HALF_OPEN, true);
 	add_task(w, WAIT_READ, 9);
 	struct survey s = survey_of(w);
-	s.marks = correlate_marks(&w->snap, w->arena);
-	s.n_marks = w->snap.n;
-	s.marks[0].sp += 64;
+	s.sets[0].marks = correlate_marks(&w->snap, w->arena);
+	s.sets[0].n_marks = w->snap.n;
+	s.sets[0].marks[0].sp += 64;
 	assert_ok(heal_plan(&cli, &s, NULL, &h));
 	assert_int_equal(h->v[0].n_tasks, 1);
 	assert_int_equal(h->v[0].tasks[0].task->id, w->tasks[1].id);

@@ -22,7 +22,8 @@ static char *check_text(struct world *w, int width, bool color, bool stacks)
 	AUTO_FINDINGS struct findings *f = world_judge(w);
 	struct survey s = {
 		.process = &process,
-		.tasks = &w->snap,
+		.sets = { { .snapshot = &w->snap } },
+		.n_sets = 1,
 		.fds = w->fds,
 		.sockets = &w->tcp,
 		.verdicts = w->verdicts,
@@ -50,7 +51,8 @@ static json_t *json_of(struct world *w,
 	AUTO_FINDINGS struct findings *f = world_judge(w);
 	struct survey s = {
 		.process = &process,
-		.tasks = &w->snap,
+		.sets = { { .snapshot = &w->snap } },
+		.n_sets = 1,
 		.fds = w->fds,
 		.sockets = &w->tcp,
 		.verdicts = w->verdicts,
@@ -380,7 +382,9 @@ static void test_json_of_ps_and_sockets_have_one_frame(void **state)
 
 static char *debug2(struct world *w)
 {
-	struct survey s = { .process = &process, .tasks = &w->snap };
+	struct survey s = { .process = &process,
+			    .sets = { { .snapshot = &w->snap } },
+			    .n_sets = 1 };
 	const struct report r = { .survey = &s };
 	char *out = NULL;
 	size_t len;
@@ -470,7 +474,8 @@ static void test_tables_of_ps_and_sockets_fit(void **state)
 	AUTO_WORLD struct world *w = busy_world();
 	struct survey s = {
 		.process = &process,
-		.tasks = &w->snap,
+		.sets = { { .snapshot = &w->snap } },
+		.n_sets = 1,
 		.fds = w->fds,
 		.sockets = &w->tcp,
 		.verdicts = w->verdicts,

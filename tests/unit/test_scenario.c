@@ -49,6 +49,8 @@ static const struct {
 	{ HEAD EXPECT "after = alive half-open\n",
 	  "is expected, and must never be said" },
 	{ HEAD EXPECT "shield = yes\n", "a shield, and no probe" },
+	{ HEAD EXPECT "runtime = thread\n", "a runtime, and no finding" },
+	{ "[victim]\nprogram = twin-../x\n", ":2: unknown victim 'twin-../x'" },
 	{ HEAD EXPECT "answer-after = 1s\n", "an answer, and no probe" },
 	{ HEAD EXPECT "looks = 0\n", "from 1 to 20 looks" },
 	{ HEAD "connections = 1001\n" EXPECT, "from 1 to 1000 connections" },
@@ -119,7 +121,8 @@ static void test_all_keys_are_read(void **state)
 		"settle = 2s\n"
 		"[expect]\nbefore = silent alive\nafter = unreachable\n"
 		"never = half-open\nanswer-after = 3s\nlooks = 3\nshield = yes\n"
-		"finding = stranded-reader likely\nreturns = EOF\n",
+		"finding = stranded-reader likely\nfindings = 2\n"
+		"runtime = thread\nreturns = EOF\n",
 		&s));
 	assert_string_equal(s.name, "some-name");
 	assert_string_equal(s.path, "/x/some-name");
@@ -146,7 +149,25 @@ static void test_all_keys_are_read(void **state)
 	assert_true(s.looks == 3 && s.shield);
 	assert_string_equal(s.finding, "stranded-reader");
 	assert_string_equal(s.grade, "likely");
+	assert_int_equal(s.findings, 2);
+	assert_string_equal(s.runtime, "thread");
 	assert_string_equal(s.returns, "EOF");
+}
+
+static void test_a_twin_is_started_under_the_hook_when_told(void **state)
+{
+	AUTO_ARENA struct arena *arena = arena_create();
+	struct scenario s;
+
+	(void)state;
+	// it has no modes, so that it needs no arguments
+	assert_ok(parse(arena,
+			"[scenario]\ntitle = t\ntopology = pair\n"
+			"[victim]\nprogram = twin-pth\nhook = yes\n" EXPECT,
+			&s));
+	assert_int_equal(s.victim, VICTIM_TWIN);
+	assert_string_equal(s.program, "twin-pth");
+	assert_true(s.hook);
 }
 
 static void test_what_is_not_said_has_a_default(void **state)
@@ -164,6 +185,11 @@ static void test_what_is_not_said_has_a_default(void **state)
 	assert_int_equal(s.after, 0);
 	assert_null(s.finding);
 	assert_null(s.returns);
+	assert_int_equal(s.victim, VICTIM_GO);
+	assert_string_equal(s.program, "victim");
+	assert_false(s.hook);
+	assert_int_equal(s.findings, -1);
+	assert_null(s.runtime);
 	// c does what b does
 	assert_string_equal(s.healthy_args.v[0], "--x");
 }
@@ -219,6 +245,58 @@ static void test_every_row_of_the_table_has_a_scenario(void **state)
 	}
 }
 
+static const struct scenario *healthy_twin(const struct scenario_list *all,
+					   const char *name)
+{
+	for (size_t i = 0; i < all->n; i++) {
+		const char *other = all->v[i].name;
+		size_t len = strlen(name);
+
+		if (!strncmp(other, name, len) &&
+		    !strcmp(other + len, "-healthy"))
+			return &all->v[i];
+	}
+	return NULL;
+}
+
+static bool is_stranded(const struct scenario *s, const char *program)
+{
+	return !strcmp(s->program, program) && s->finding;
+}
+
+static void test_every_kind_of_task_has_a_leaky_and_a_healthy_twin(void **state)
+{
+	static const char *const programs[] = {
+		"twin-ucontext", "twin-pth",	     "twin-state-threads",
+		"twin-pcl",	 "twin-boost-fiber", "twin-header",
+		"twin-threads",	 "twin-poll-loop",   "twin-epoll-loop",
+		"twin-python",	 "twin-java",
+	};
+	AUTO_ARENA struct arena *arena = arena_create();
+	struct scenario_list all;
+
+	(void)state;
+	assert_ok(scenario_load_all("scenarios", arena, &all));
+	for (size_t i = 0; i < N_OF(programs); i++) {
+		const struct scenario *leaky = NULL, *healthy;
+
+		for (size_t k = 0; k < all.n; k++)
+			if (is_stranded(&all.v[k], programs[i]))
+				leaky = &all.v[k];
+		assert_non_null(leaky);
+		assert_true(leaky->n_faults && leaky->findings > 0);
+		assert_non_null(leaky->runtime);
+		healthy = healthy_twin(&all, leaky->name);
+		assert_non_null(healthy);
+		// the same program, and nothing that happens to it
+		assert_string_equal(healthy->program, leaky->program);
+		assert_int_equal(healthy->hook, leaky->hook);
+		assert_int_equal(healthy->connections, leaky->connections);
+		assert_int_equal(healthy->n_faults, 0);
+		assert_int_equal(healthy->findings, 0);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -226,9 +304,13 @@ int main(void)
 		cmocka_unit_test(test_lines_that_inih_would_cut_are_refused),
 		cmocka_unit_test(test_a_file_that_is_too_big_is_refused),
 		cmocka_unit_test(test_all_keys_are_read),
+		cmocka_unit_test(
+			test_a_twin_is_started_under_the_hook_when_told),
 		cmocka_unit_test(test_what_is_not_said_has_a_default),
 		cmocka_unit_test(test_verdicts_have_names),
 		cmocka_unit_test(test_every_row_of_the_table_has_a_scenario),
+		cmocka_unit_test(
+			test_every_kind_of_task_has_a_leaky_and_a_healthy_twin),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -6,8 +6,8 @@
 #define HEALTHY "10.0.1.1:6", "10.0.1.2:7000"
 
 static struct truth_conn conns[] = {
-	{ false, TARGET, "main.waitReply", "read" },
-	{ true, HEALTHY, "main.waitReply", "read" },
+	{ false, TARGET, "main.waitReply", "read", "", -1 },
+	{ true, HEALTHY, "main.waitReply", "read", "", -1 },
 };
 static const struct truth truth = { .v = conns, .n = 2, .options = "" };
 
@@ -16,6 +16,7 @@ static const struct scenario silent = {
 	.after = SAYS_UNREACHABLE,
 	.never = SAYS_HALF_OPEN | SAYS_ALIVE,
 	.like_healthy = true,
+	.findings = -1,
 	.finding = "stranded-reader",
 	.grade = "possible",
 };
@@ -160,14 +161,16 @@ static void test_findings_are_compared_with_what_is_expected(void **state)
 	(void)state;
 	for (size_t i = 0; i < N_OF(finding_rows); i++) {
 		bool healthy = finding_rows[i].on_healthy;
-		const char *locals[] = { "1.1.1.1:1", conns[healthy].local };
-		const char *remotes[] = { "1.1.1.1:1", conns[healthy].remote };
+		struct seen_task tasks[] = {
+			{ "1.1.1.1:1", "1.1.1.1:1", "", "", "", -1 },
+			{ conns[healthy].local, conns[healthy].remote, "", "",
+			  "", -1 },
+		};
 		struct seen_finding f = {
 			.kind = finding_rows[i].kind,
 			.grade = finding_rows[i].grade,
 			.functions = finding_rows[i].functions,
-			.locals = locals,
-			.remotes = remotes,
+			.tasks = tasks,
 			.n = 2,
 		};
 		struct seen seen = { .findings = &f, .n_findings = 1 };
@@ -179,16 +182,129 @@ static void test_findings_are_compared_with_what_is_expected(void **state)
 	}
 }
 
+static const struct {
+	struct seen_task task;
+	const char *runtime;
+	int findings;
+	enum outcome outcome;
+	const char *why;
+} task_rows[] = {
+	{ { TARGET, "thread", "reader", "", 4 },
+	  "thread",
+	  1,
+	  OUTCOME_RIGHT,
+	  "" },
+	{ { TARGET, "thread", "reader", "", 4 }, NULL, -1, OUTCOME_RIGHT, "" },
+	{ { TARGET, "thread", "reader", "", 4 },
+	  "coroutine",
+	  1,
+	  OUTCOME_WRONG,
+	  "is of the runtime 'thread', should be 'coroutine'" },
+	{ { TARGET, "", "reader", "", 4 },
+	  "coroutine",
+	  1,
+	  OUTCOME_WRONG,
+	  "is of the runtime ''" },
+	{ { TARGET, "thread", "reader", "", 5 },
+	  NULL,
+	  1,
+	  OUTCOME_WRONG,
+	  "has fd 5, should have 4" },
+	{ { TARGET, "thread", "reader", "", -1 },
+	  NULL,
+	  1,
+	  OUTCOME_WRONG,
+	  "has fd -1, should have 4" },
+	{ { TARGET, "thread", "writer", "", 4 },
+	  NULL,
+	  1,
+	  OUTCOME_WRONG,
+	  "is named 'writer', should be 'reader'" },
+	{ { TARGET, "thread", "reader", "epoll", 4 },
+	  NULL,
+	  1,
+	  OUTCOME_WRONG,
+	  "is held by 'epoll', and its program's wait is 'read'" },
+	{ { TARGET, "thread", "reader", "", 4 },
+	  NULL,
+	  2,
+	  OUTCOME_WRONG,
+	  "1 findings, should be 2; the first is possible stranded-reader" },
+};
+
+static void test_who_waits_is_compared_with_the_victims_truth(void **state)
+{
+	(void)state;
+	for (size_t i = 0; i < N_OF(task_rows); i++) {
+		struct seen_task task = task_rows[i].task;
+		struct seen_finding f = { "stranded-reader", "possible", &task,
+					  1, "\nf\n" };
+		struct seen seen = { .findings = &f, .n_findings = 1 };
+		struct scenario s = silent;
+		struct truth_conn reader = { false,  TARGET,   "f",
+					     "read", "reader", 4 };
+		struct truth t = { .v = &reader, .n = 1 };
+		struct result r = { 0 };
+
+		s.runtime = task_rows[i].runtime;
+		s.findings = task_rows[i].findings;
+		compare_findings(&s, &t, &seen, &r);
+		assert_outcome(&r, task_rows[i].outcome, task_rows[i].why);
+	}
+}
+
+static void test_a_loop_must_be_named_with_its_dead_connection(void **state)
+{
+	struct seen_task task = { TARGET, "thread", "", "epoll", 4 };
+	struct seen_finding f = { "dead-idle-connection", "proven", &task, 1,
+				  "\nserve\n" };
+	struct seen seen = { .findings = &f, .n_findings = 1 };
+	struct scenario s = { .finding = f.kind,
+			      .grade = f.grade,
+			      .findings = 1 };
+	struct truth_conn conn = { false, TARGET, "serve", "epoll", "", 4 };
+	struct truth t = { .v = &conn, .n = 1 };
+	struct result r = { 0 };
+
+	(void)state;
+	compare_findings(&s, &t, &seen, &r);
+	assert_outcome(&r, OUTCOME_RIGHT, "");
+	task.held_by = "";
+	compare_findings(&s, &t, &seen, &r);
+	assert_outcome(&r, OUTCOME_WRONG,
+		       "is held by '', and its program's wait is 'epoll'");
+}
+
+static void test_any_finding_where_all_is_well_is_a_false_alarm(void **state)
+{
+	struct seen_task task = { "1.1.1.1:1", "1.1.1.1:2", "", "", "", -1 };
+	struct seen_finding f = { "blocked-group", "possible", &task, 1, "\n" };
+	struct seen seen = { .findings = &f, .n_findings = 1 };
+	struct scenario s = { .findings = 0 };
+	struct result r = { 0 };
+
+	(void)state;
+	compare_findings(&s, &truth, &seen, &r);
+	assert_outcome(&r, OUTCOME_FALSE_ALARM,
+		       "1 findings, should be 0; the first is possible "
+		       "blocked-group on '1.1.1.1:2'");
+	seen.n_findings = 0;
+	r = (struct result){ 0 };
+	compare_findings(&s, &truth, &seen, &r);
+	assert_outcome(&r, OUTCOME_RIGHT, "");
+}
+
 static void
 test_a_connection_that_nobody_waits_on_needs_no_function(void **state)
 {
-	const char *local = conns[0].local, *remote = conns[0].remote;
-	struct seen_finding f = {
-		"half-closed-held", "likely", &local, &remote, 1, "\n"
-	};
+	struct seen_task task = { TARGET, "", "", "", -1 };
+	struct seen_finding f = { "half-closed-held", "likely", &task, 1,
+				  "\n" };
 	struct seen seen = { .findings = &f, .n_findings = 1 };
-	struct scenario s = { .finding = f.kind, .grade = f.grade };
-	struct truth_conn nobody = { false, TARGET, "", "none" };
+	struct scenario s = { .finding = f.kind,
+			      .grade = f.grade,
+			      .findings = 1 };
+	struct truth_conn nobody = { false, TARGET, "", "none", "", -1 };
 	struct truth t = { .v = &nobody, .n = 1 };
 	struct result r = { 0 };
 
@@ -234,7 +350,8 @@ static void test_truth_is_read(void **state)
 	static const char line[] =
 		"{\"pid\":7,\"connections\":[{\"role\":\"target\",\"local\":"
 		"\"a\",\"remote\":\"b\",\"goroutine\":null,\"blocked\":"
-		"\"read\"},{\"role\":\"healthy\"}],\"options\":{\"z\":1,"
+		"\"read\"},{\"role\":\"healthy\",\"function\":\"f\",\"task\":"
+		"\"n\",\"fd\":7}],\"options\":{\"z\":1,"
 		"\"a\":2}}";
 	AUTO_ARENA struct arena *arena = arena_create();
 	struct truth t;
@@ -246,7 +363,12 @@ static void test_truth_is_read(void **state)
 	assert_int_equal(t.n, 2);
 	assert_true(!t.v[0].healthy && t.v[1].healthy);
 	assert_string_equal(t.v[0].local, "a");
-	assert_string_equal(t.v[0].goroutine, "");
+	assert_string_equal(t.v[0].function, "");
+	assert_string_equal(t.v[0].task, "");
+	assert_int_equal(t.v[0].fd, -1);
+	assert_string_equal(t.v[1].function, "f");
+	assert_string_equal(t.v[1].task, "n");
+	assert_int_equal(t.v[1].fd, 7);
 	assert_string_equal(t.options, "{\"a\":2,\"z\":1}");
 	assert_error(truth_parse("{\"pid\":7}", arena, &t), ERROR_CORRUPT,
 		     "truth is not understood");
@@ -270,9 +392,13 @@ static void test_reports_are_read(void **state)
 		"\"evidence\":[{\"text\":\"why\"}],\"probe\":{\"answered_ms\":"
 		"5}}]}";
 	static const char check[] =
-		"{\"findings\":[{\"kind\":\"k\",\"grade\":\"g\",\"tasks\":[{"
-		"\"local\":\"l\",\"remote\":\"r\"}],\"stack\":[{\"function\":"
-		"\"f\"}],\"socket\":null}]}";
+		"{\"findings\":[{\"kind\":\"k\",\"grade\":\"g\",\"runtime\":"
+		"\"thread\",\"tasks\":[{\"local\":\"l\",\"remote\":\"r\","
+		"\"name\":\"n\",\"fd\":5}],\"stack\":[{\"function\":"
+		"\"f\"}],\"socket\":null,\"sockets\":[{\"local\":\"x\"}]},"
+		"{\"tasks\":[],\"socket\":{\"local\":\"l\"},\"sockets\":[{"
+		"\"local\":\"l\",\"fd\":1},{\"local\":\"m\",\"fd\":2,"
+		"\"held_by\":{\"wait_kind\":\"epoll\",\"fd\":9}}]}]}";
 	AUTO_ARENA struct arena *arena = arena_create();
 	struct seen seen = { 0 };
 
@@ -283,9 +409,18 @@ static void test_reports_are_read(void **state)
 	assert_int_equal(seen.conns[0].verdict, SAYS_SILENT);
 	assert_string_equal(seen.conns[0].why, "why");
 	assert_int_equal(seen.conns[0].answered_ms, 5);
-	assert_int_equal(seen.n_findings, 1);
-	assert_string_equal(seen.findings[0].remotes[0], "r");
+	assert_int_equal(seen.n_findings, 2);
+	assert_string_equal(seen.findings[0].tasks[0].remote, "r");
+	assert_string_equal(seen.findings[0].tasks[0].runtime, "thread");
+	assert_string_equal(seen.findings[0].tasks[0].name, "n");
+	assert_int_equal(seen.findings[0].tasks[0].fd, 5);
+	assert_int_equal(seen.findings[0].n, 1);
 	assert_string_equal(seen.findings[0].functions, "\nf\n");
+	// nobody waits: its connections
+	assert_int_equal(seen.findings[1].n, 2);
+	assert_string_equal(seen.findings[1].tasks[1].local, "m");
+	assert_int_equal(seen.findings[1].tasks[1].fd, 2);
+	assert_string_equal(seen.findings[1].tasks[1].held_by, "epoll");
 	assert_error(seen_parse("{}", 2, arena, &seen), ERROR_CORRUPT,
 		     "report is not understood");
 	assert_error(seen_parse("{\"sockets\":[{\"verdict\":\"x\"}]}", 29,
@@ -304,6 +439,12 @@ int main(void)
 			test_an_answer_that_comes_too_early_voids_the_scenario),
 		cmocka_unit_test(
 			test_findings_are_compared_with_what_is_expected),
+		cmocka_unit_test(
+			test_who_waits_is_compared_with_the_victims_truth),
+		cmocka_unit_test(
+			test_a_loop_must_be_named_with_its_dead_connection),
+		cmocka_unit_test(
+			test_any_finding_where_all_is_well_is_a_false_alarm),
 		cmocka_unit_test(
 			test_a_connection_that_nobody_waits_on_needs_no_function),
 		cmocka_unit_test(test_a_finding_that_is_missing_is_wrong),

@@ -1,0 +1,101 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "runtime-hooks/thread/stop.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <sys/ptrace.h>
+#include <sys/user.h>
+#include <sys/wait.h>
+
+#include "base/clock.h"
+
+/* An interrupted thread stops at once, unless it sleeps uninterruptibly. */
+#define WAIT_NS INT64_C(100000000)
+#define POLL_NS 20000
+
+#ifdef __x86_64__
+/* DWARF numbers beside the names of struct user_regs_struct. */
+static void take_regs(const struct user_regs_struct *u, struct native_regs *r)
+{
+	*r = (struct native_regs){ 0 };
+	native_regs_set(r, NATIVE_RAX, u->rax);
+	native_regs_set(r, NATIVE_RDX, u->rdx);
+	native_regs_set(r, NATIVE_RCX, u->rcx);
+	native_regs_set(r, NATIVE_RBX, u->rbx);
+	native_regs_set(r, NATIVE_RSI, u->rsi);
+	native_regs_set(r, NATIVE_RDI, u->rdi);
+	native_regs_set(r, NATIVE_RBP, u->rbp);
+	native_regs_set(r, NATIVE_RSP, u->rsp);
+	native_regs_set(r, NATIVE_R8, u->r8);
+	native_regs_set(r, NATIVE_R9, u->r9);
+	native_regs_set(r, NATIVE_R10, u->r10);
+	native_regs_set(r, NATIVE_R11, u->r11);
+	native_regs_set(r, NATIVE_R12, u->r12);
+	native_regs_set(r, NATIVE_R13, u->r13);
+	native_regs_set(r, NATIVE_R14, u->r14);
+	native_regs_set(r, NATIVE_R15, u->r15);
+	native_regs_set(r, NATIVE_RIP, u->rip);
+}
+#endif
+
+/* Wait until @tid is stopped, but not for ever. */
+static int wait_stop(pid_t tid, int *status_ret)
+{
+	int64_t end = clock_mono_ns() + WAIT_NS;
+
+	for (;;) {
+		pid_t got = waitpid(tid, status_ret, __WALL | WNOHANG);
+
+		if (got < 0 && errno != EINTR)
+			return -errno;
+		if (got == tid)
+			return WIFSTOPPED(*status_ret) ? 0 : -ESRCH;
+		if (clock_mono_ns() > end)
+			return -ETIMEDOUT;
+		clock_sleep_until(clock_mono_ns() + POLL_NS);
+	}
+}
+
+/*
+ * A signal that was on its way may have stopped it instead of our interrupt:
+ * that one is delivered with the detach, or it would be lost.
+ */
+static int signal_of(int status)
+{
+	if (status >> 16 == PTRACE_EVENT_STOP)
+		return 0;
+	return WSTOPSIG(status);
+}
+
+int thread_stop(const struct process *p, pid_t tid, struct native_regs *regs,
+		void *copy, size_t copy_len, size_t *len_ret,
+		int64_t *stopped_ns_ret)
+{
+#ifdef __x86_64__
+	struct user_regs_struct u;
+	int64_t begin = clock_mono_ns();
+	int status = 0, rc;
+
+	*stopped_ns_ret = 0;
+	if (ptrace(PTRACE_SEIZE, tid, NULL, NULL) < 0)
+		return errno == EPERM ? -EBUSY : -errno;
+	rc = ptrace(PTRACE_INTERRUPT, tid, NULL, NULL) < 0 ? -errno : 0;
+	if (!rc)
+		rc = wait_stop(tid, &status);
+	if (!rc && ptrace(PTRACE_GETREGS, tid, NULL, &u) < 0)
+		rc = -errno;
+	ssize_t n = rc ? 0 : process_read_some(p, u.rsp, copy, copy_len);
+	ptrace(PTRACE_DETACH, tid, NULL, (void *)(long)signal_of(status));
+	*stopped_ns_ret = clock_mono_ns() - begin;
+	if (rc)
+		return rc;
+	*len_ret = n > 0 ? (size_t)n : 0;
+	take_regs(&u, regs);
+	return 0;
+#else
+	(void)p, (void)tid, (void)regs, (void)copy, (void)copy_len;
+	(void)len_ret;
+	*stopped_ns_ret = 0;
+	return -EOPNOTSUPP;
+#endif
+}
