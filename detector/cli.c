@@ -301,7 +301,8 @@ static struct error *apply(const struct cli_option *o, const char *arg,
 		cli->finding = arg;
 		return NULL;
 	case OPT_HOW:
-		return parse_how(arg, cli);
+		cli->how_arg = arg;
+		return NULL;
 	case OPT_DRY_RUN:
 		cli->dry_run = true;
 		return NULL;
@@ -428,7 +429,7 @@ static struct error *check_heal(struct cli *cli)
 		return error_new(ERROR_USAGE,
 				 "--finding excludes --fd and --remote");
 	if (!(cli->given & OPT_ARM_KEEPALIVE))
-		return NULL;
+		return cli->how_arg ? parse_how(cli->how_arg, cli) : NULL;
 	if (cli->given & OPT_HOW)
 		return error_new(ERROR_USAGE, "--how and --arm-keepalive "
 					      "exclude each other");

@@ -116,10 +116,12 @@ struct cli {
 	int64_t for_ms;			/* -1: not given */
 	int64_t every_ms;		/* -1: not given */
 	struct tcp_keepalive keepalive; /* HEAL_ARM */
+	const char *how_arg;		/* OPT_HOW as it was given */
 	const char *policy_arg;		/* OPT_POLICY as it was given, and */
 	struct policy policy;		/* of sockets */
 	int64_t grace_ms, timeout_ms;	/* -1: not given */
 	enum gate_orphans orphans;
+	enum gate_how gate_how; /* OPT_HOW of gate */
 	bool allow_gaps, update_baseline;
 	const char *baseline;	     /* NULL: not given */
 	struct gate_output *reports; /* of the program's whole life */

@@ -92,10 +92,18 @@ struct error *cli_gate_option(enum cli_option_bit bit, const char *arg,
 	return NULL;
 }
 
-struct error *cli_gate_check(const struct cli *cli)
+struct error *cli_gate_check(struct cli *cli)
 {
 	if (cli->update_baseline && !cli->baseline)
 		return error_new(ERROR_USAGE, "--update-baseline: which file? "
 					      "give --baseline, too");
+	if (!cli->how_arg || !strcmp(cli->how_arg, "seccomp"))
+		return NULL;
+	if (strcmp(cli->how_arg, "ptrace") != 0)
+		return error_new(ERROR_USAGE,
+				 "unknown way to catch exits '%s'; use seccomp "
+				 "or ptrace",
+				 cli->how_arg);
+	cli->gate_how = GATE_BY_PTRACE;
 	return NULL;
 }

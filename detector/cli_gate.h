@@ -9,7 +9,7 @@
 /** Apply one of them. Fails: ERROR_USAGE. */
 struct error *cli_gate_option(enum cli_option_bit bit, const char *arg,
 			      struct cli *cli);
-/** Do they fit together? Fails: ERROR_USAGE. */
-struct error *cli_gate_check(const struct cli *cli);
+/** Do they fit together? Settles --how. Fails: ERROR_USAGE. */
+struct error *cli_gate_check(struct cli *cli);
 
 #endif

@@ -44,7 +44,9 @@ const struct cli_option cli_options[] = {
 	  "is left" },
 	{ "how", 0, OPT_HOW, "HOW",
 	  "destroy, the default: the kernel ends the connection, and who waits "
-	  "gets ECONNABORTED; eof: who reads gets the end of file" },
+	  "gets ECONNABORTED; eof: who reads gets the end of file. With "
+	  "gate: seccomp, or ptrace where the kernel has no such filter; that "
+	  "gives no time of grace" },
 	{ "jobs", 'j', OPT_JOBS, "N",
 	  "so many at once, from 1 to 64; by default 8: most of the time they "
 	  "wait" },
@@ -227,7 +229,7 @@ const struct command cli_commands[] = {
 	  "failure comes before 1 for leaks and 3 for what could not be seen. "
 	  "The report is on standard error.",
 	  COMMON | OPT_ALLOW_GAPS | OPT_BASELINE | OPT_COLOR | OPT_GRACE |
-		  OPT_ORPHANS | OPT_POLICY | OPT_QUICK | OPT_REPORT |
+		  OPT_HOW | OPT_ORPHANS | OPT_POLICY | OPT_QUICK | OPT_REPORT |
 		  OPT_STACKS | OPT_TIMEOUT | OPT_UPDATE_BASELINE,
 	  CLI_FORMAT_BIT(FORMAT_TEXT), 1, SIZE_MAX, cmd_gate, true },
 	{ "doctor", "[PID|NAME]",

@@ -158,7 +158,8 @@ static struct error *finish(const struct cli *cli, struct gate_policy *policy,
 				 .root = root,
 				 .stacks = cli->stacks,
 				 .verbose = cli->verbose,
-				 .allow_gaps = cli->allow_gaps };
+				 .allow_gaps = cli->allow_gaps,
+				 .traced = cli->gate_how == GATE_BY_PTRACE };
 	struct text t;
 
 	for (struct gate_process *p = result->processes; p; p = p->next) {
@@ -205,6 +206,7 @@ static struct error *run(const struct cli *cli, int *status_ret)
 					    : NULL },
 		.timeout_ms = cli->timeout_ms,
 		.orphans = cli->orphans,
+		.how = cli->gate_how,
 	};
 	err = watch_run(cli->args, &opt, &result);
 	return err ? err : finish(cli, policy, baseline, result, status_ret);

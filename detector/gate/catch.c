@@ -174,13 +174,13 @@ static struct error *explain(int errnum)
 			ERROR_UNSUPPORTED,
 			"a seccomp listener is installed above this "
 			"process already (another gate, or a container "
-			"runtime); only one can be");
+			"runtime); only one can be: --how ptrace");
 	case EINVAL:
 	case ENOSYS:
 		return error_new(ERROR_UNSUPPORTED,
 				 "this kernel has no seccomp notification that "
 				 "signals do not break off; needs Linux 5.19 "
-				 "with CONFIG_SECCOMP_FILTER");
+				 "with CONFIG_SECCOMP_FILTER, or --how ptrace");
 	default:
 		return error_os(errnum, "cannot install the seccomp filter");
 	}

@@ -26,6 +26,7 @@ struct look {
 	struct process *process;
 	void *ctx; /* of the Go source */
 	pid_t exiting;
+	bool listening; /* the others run on while the exit waits */
 	int64_t began_ns;
 	struct task_snapshot *snap; /* the latest */
 };
@@ -98,7 +99,8 @@ static struct error *wait_for_grace(struct look *l)
 
 	if (err || !goroutines_left(l->snap, l->exiting))
 		return err;
-	if (single_processor(l)) {
+	/* By ptrace there is none to be had: they are told to die already. */
+	if (!l->listening || single_processor(l)) {
 		l->p->no_grace = true;
 		return NULL;
 	}
@@ -192,6 +194,7 @@ struct gate_process *look_at_exit(const struct look_options *opt, int listener,
 {
 	struct look l = { .opt = opt,
 			  .exiting = thread->ns_tid,
+			  .listening = listener >= 0,
 			  .began_ns = clock_mono_ns() };
 
 	l.p = gate_process_create(thread->pid);
@@ -200,7 +203,8 @@ struct gate_process *look_at_exit(const struct look_options *opt, int listener,
 	l.p->status = e->status;
 	struct error *err = look(&l);
 	/* What was read may be of whoever has the pid now: not to be believed. */
-	if (!catch_valid(listener, e->id) && l.p->outcome != GATE_FOREIGN) {
+	if (listener >= 0 && !catch_valid(listener, e->id) &&
+	    l.p->outcome != GATE_FOREIGN) {
 		error_free(err);
 		err = error_new(ERROR_GONE, "it was killed while its exit was "
 					    "held up");

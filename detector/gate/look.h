@@ -22,6 +22,8 @@ struct look_options {
 /**
  * Look at the process of @thread, whose exit @e waits. It is not let go here.
  *
+ * @param listener of the notification; -1: caught by ptrace, without grace.
+ *
  * Returns: what was found, also when that is nothing; NULL when out of memory.
  * Safe to be called from several threads, for different processes.
  */

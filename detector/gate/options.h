@@ -10,6 +10,9 @@
 /** What becomes of who still runs when the command has ended. */
 enum gate_orphans { ORPHANS_REPORT, ORPHANS_KILL, ORPHANS_WAIT };
 
+/** How exits are caught. */
+enum gate_how { GATE_BY_SECCOMP, GATE_BY_PTRACE };
+
 enum gate_format {
 	GATE_JUNIT,
 	GATE_SARIF,

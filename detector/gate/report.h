@@ -26,7 +26,7 @@ struct gate_report {
 	const struct gate_policy *policy;     /* NULL: none */
 	const struct gate_baseline *baseline; /* NULL: none */
 	const char *root; /* of the repository, absolute; "" not known */
-	bool stacks, verbose, allow_gaps;
+	bool stacks, verbose, allow_gaps, traced;
 	int status; /* that the gate exits with */
 };
 

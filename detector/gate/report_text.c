@@ -77,10 +77,17 @@ static void put_leak(struct text *t, const struct gate_process *p,
 	fprintf(t->out, "  fingerprint %s\n", l->fingerprint);
 }
 
-static void put_no_grace(struct text *t, const struct gate_process *p)
+static void put_no_grace(struct text *t, const struct gate_report *r,
+			 const struct gate_process *p)
 {
 	if (!p->no_grace || !p->n_leaks)
 		return;
+	if (r->traced) {
+		text_wrap(t, "  ",
+			  "there is no time of grace with --how ptrace: some "
+			  "of these may only have been slow to end");
+		return;
+	}
 	text_wrapf(
 		t, "  ",
 		"process %d has a single P (GOMAXPROCS=1, or one "
@@ -99,7 +106,7 @@ static void put_process(struct text *t, const struct gate_report *r,
 	if (p->leaks_cut)
 		fprintf(t->out, "  and %" PRIu64 " more goroutines\n",
 			p->leaks_cut);
-	put_no_grace(t, p);
+	put_no_grace(t, r, p);
 	if (p->outcome == GATE_NOT_READ)
 		text_wrapf(t, "\n", "process %d (%s) was not judged: %s",
 			   (int)p->pid, p->cmdline, p->why ? p->why : "?");

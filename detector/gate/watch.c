@@ -19,6 +19,7 @@
 #include "detector/gate/catch.h"
 #include "detector/gate/guardian.h"
 #include "detector/gate/program.h"
+#include "detector/gate/trace.h"
 
 #define NS_PER_MS INT64_C(1000000)
 /* Looks at once; further ones wait. Each may hold a process' whole snapshot. */
@@ -46,7 +47,8 @@ struct watch {
 	const struct watch_options *opt;
 	struct watch_result *r;
 	struct catch catch;
-	struct guardian guardian;
+	struct guardian guardian; /* pid 0: none */
+	struct trace trace;	  /* instead of the two, by ptrace */
 	struct programs *programs;
 	int signals, wake; /* signalfd, eventfd */
 	struct job *held, *waiting, **waiting_tail;
@@ -284,6 +286,13 @@ static void on_wake(struct watch *w)
 	start_waiting(w);
 }
 
+static void note_end(struct watch *w, int status)
+{
+	w->reaped = true;
+	w->r->wait_status = status;
+	w->settle_ns = clock_mono_ns() + SETTLE_MS * NS_PER_MS;
+}
+
 static void reap(struct watch *w)
 {
 	int status;
@@ -296,9 +305,49 @@ static void reap(struct watch *w)
 		}
 		if (pid != w->catch.pid)
 			continue;
-		w->reaped = true;
-		w->r->wait_status = status;
-		w->settle_ns = clock_mono_ns() + SETTLE_MS * NS_PER_MS;
+		note_end(w, status);
+	}
+}
+
+/* Right here: only the thread that traces may let it go. */
+static void look_traced(struct watch *w, const struct trace_exit *e)
+{
+	const struct catch_exit as = { .tid = e->tid, .status = e->status };
+	struct look_options opt = w->opt->look;
+	struct program_key key;
+	struct catch_thread thread;
+
+	opt.grace_ms = 0;
+	w->r->exits++;
+	enum program_kind kind = w->r->timed_out || program_key(e->tid, &key)
+					 ? PROGRAM_FOREIGN
+					 : kind_of(w, e->tid, &key);
+	w->r->foreign += kind == PROGRAM_FOREIGN;
+	w->r->toolchain += kind == PROGRAM_TOOLCHAIN;
+	if (kind == PROGRAM_FOREIGN || kind == PROGRAM_TOOLCHAIN ||
+	    !catch_thread(e->tid, &thread) || is_copy(&thread))
+		return;
+	struct job job = { .key = key,
+			   .found = look_at_exit(&opt, -1, &thread, &as) };
+	keep(w, &job);
+}
+
+static void reap_traced(struct watch *w)
+{
+	struct trace_exit e;
+	enum trace_result rc;
+
+	while ((rc = trace_next(&w->trace, &e)) != TRACE_NOTHING) {
+		if (rc == TRACE_EXIT) {
+			look_traced(w, &e);
+			trace_let_go(&w->trace, e.tid);
+		}
+		if (rc == TRACE_ENDED && e.tid == w->catch.pid)
+			note_end(w, e.wait_status);
+		if (rc == TRACE_EMPTY) {
+			w->empty = true;
+			return;
+		}
 	}
 }
 
@@ -309,7 +358,9 @@ static void on_signal(struct watch *w)
 
 	if (read(w->signals, &s, sizeof(s)) != sizeof(s))
 		return;
-	if (s.ssi_signo == SIGCHLD)
+	if (s.ssi_signo == SIGCHLD && w->opt->how == GATE_BY_PTRACE)
+		reap_traced(w);
+	else if (s.ssi_signo == SIGCHLD)
 		reap(w);
 	else if (s.ssi_code <= 0 && (pid_t)s.ssi_pid != w->catch.pid &&
 		 !w->reaped)
@@ -461,11 +512,28 @@ static void forget_child(const struct watch *w)
 		;
 }
 
+static struct error *start_traced(struct watch *w, const char *const *argv,
+				  const sigset_t *mask)
+{
+	struct error *err = trace_start(argv, mask, &w->trace);
+
+	w->catch.pid = w->trace.pid;
+	w->r->exec_errno = w->trace.exec_errno;
+	/* What it did until now raised SIGCHLD, or did before we listened. */
+	if (!err)
+		reap_traced(w);
+	else if (w->trace.pid > 0)
+		kill(w->trace.pid, SIGKILL);
+	return err;
+}
+
 static struct error *start_all(struct watch *w, const char *const *argv,
 			       const sigset_t *mask)
 {
 	if (prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) < 0)
 		return error_os(errno, "cannot become a subreaper");
+	if (w->opt->how == GATE_BY_PTRACE)
+		return start_traced(w, argv, mask);
 	struct error *err = catch_start(argv, mask, &w->catch);
 	if (err) {
 		forget_child(w);
@@ -496,6 +564,7 @@ static struct error *run(struct watch *w, const char *const *argv)
 			w->timeout_ns = clock_mono_ns() +
 					w->opt->timeout_ms * NS_PER_MS;
 		loop(w);
+		trace_deinit(&w->trace);
 		if (w->guardian.pid)
 			guardian_release(&w->guardian, w->empty);
 	}

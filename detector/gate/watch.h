@@ -23,6 +23,7 @@ struct watch_options {
 	struct look_options look;
 	int64_t timeout_ms; /* of the command; -1: none */
 	enum gate_orphans orphans;
+	enum gate_how how;
 };
 
 struct watch_result {

@@ -305,6 +305,49 @@ def test_a_gate_within_a_gate_is_refused():
     assert "installed above this process already" in run.err, run
 
 
+# --- the fallback
+
+
+def test_by_ptrace(program):
+    how = ["--how", "ptrace"]
+    run = gate.gate("sh", "-c", "%s leak; (%s clean; exit 6)"
+                    % (program, program), options=how)
+    assert run.status == 6, run
+    assert [p["outcome"] for p in run.report["processes"]] == ["judged"] * 2
+    (process, leak), = run.leaks
+    assert process["command"].endswith(" leak"), run
+    assert leak["created_by"]["function"] in ("main.leak", "main.main"), run
+    assert gate.gate(program, "leak", options=how).status == tool.FINDINGS
+    assert gate.gate("/nonexistent", options=how).status == 127
+    run = gate.gate("sh", "-c", "kill -TERM $$", options=how)
+    assert run.status == 128 + signal.SIGTERM, run
+    run = gate.gate(tool.binary(), "gate", *how, "--", program, "clean")
+    assert run.status == 0, run         # the kernel allows that within a gate
+
+
+def test_by_ptrace_many_threads_and_processes(program):
+    """Each thread that ends stops; none may be forgotten."""
+    for _ in range(20):
+        run = gate.gate("sh", "-c", "for i in 1 2 3 4; do %s clean & done; "
+                        "wait" % program, options=["--how", "ptrace"],
+                        timeout=20)
+        assert run.status == 0, run
+        assert len(run.report["processes"]) == 4, run
+
+
+def test_a_tracer_that_is_killed_lets_everyone_go_on(program, tmp_path):
+    mark = tmp_path / "done"
+    child = start("sh", "-c", "echo $$; sleep 0.5; %s clean; echo $? >%s"
+                  % (program, mark), options=["--how", "ptrace"],
+                  stdout=subprocess.PIPE)
+    shell = int(child.stdout.readline())
+    child.kill()
+    child.wait()
+    child.stdout.close()
+    assert tool.wait_until(lambda: not alive(shell), timeout=10)
+    assert mark.read_text() == "0\n"
+
+
 def test_without_privileges(program, root):
     """no_new_privs, said once; the rest as ever."""
     done = subprocess.run(
@@ -317,6 +360,7 @@ def test_without_privileges(program, root):
 
 @pytest.mark.parametrize("options,text", [
     (["--grace", "5"], "duration"),
+    (["--how", "magic"], "seccomp or ptrace"),
     (["--orphans", "eat"], "report, kill or wait"),
     (["--report", "junit"], "FORMAT=FILE"),
     (["--report", "html=x"], "unknown report 'html'"),
