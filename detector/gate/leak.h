@@ -54,6 +54,7 @@ struct leak {
 	const char *verdict;	   /* "half-open"; NULL: none was judged */
 	const char *why;	   /* its first evidence, or NULL */
 	bool verdict_certain;	   /* proven */
+	bool dead; /* proven, and it is one that no peer will ever answer on */
 	/* Filled in by the policy and the baseline. */
 	bool known;			   /* stands in the baseline */
 	const struct policy_rule *ignored; /* NULL: it counts */

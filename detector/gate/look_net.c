@@ -106,6 +106,12 @@ struct error *look_net_take(const struct look_options *opt,
 	return NULL;
 }
 
+static bool is_dead(enum verdict_kind kind)
+{
+	return kind == VERDICT_HALF_OPEN || kind == VERDICT_LOCAL_CAUSE ||
+	       kind == VERDICT_HALF_CLOSED || kind == VERDICT_UNREACHABLE;
+}
+
 static void describe(const struct look_net *net, const struct tcp_socket *s,
 		     const struct verdict *v, struct leak *leak)
 {
@@ -120,6 +126,7 @@ static void describe(const struct look_net *net, const struct tcp_socket *s,
 		return;
 	leak->verdict = verdict_name(v->kind);
 	leak->verdict_certain = v->certain;
+	leak->dead = v->certain && is_dead(v->kind);
 	if (v->n_evidence)
 		leak->why = arena_strdup(arena, v->evidence[0].text);
 }

@@ -115,7 +115,7 @@ void gate_headline(const struct leak *leak, char *buf, size_t size)
 	if (leak->kind == LEAK_CONNECTION)
 		snprintf(buf, size, "%zu connection%s held open: %s", n,
 			 PLURAL(n), leak->verdict ? leak->verdict : "dead");
-	else if (leak->verdict && leak->verdict_certain)
+	else if (leak->dead)
 		snprintf(buf, size,
 			 "%zu goroutine%s left behind: %s, on a %s connection",
 			 n, PLURAL(n), leak->reason, leak->verdict);
@@ -148,8 +148,7 @@ const char *gate_rule_id(const struct leak *leak)
 {
 	if (leak->kind == LEAK_CONNECTION)
 		return "leaked-connection";
-	return leak->verdict && leak->verdict_certain ? "stranded-goroutine"
-						      : "leaked-goroutine";
+	return leak->dead ? "stranded-goroutine" : "leaked-goroutine";
 }
 
 const char *gate_process_name(const struct gate_process *p)

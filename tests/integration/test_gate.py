@@ -197,6 +197,7 @@ def test_a_goroutine_on_a_half_open_connection(net, conns, program, tmp_path):
         child.wait()
     assert child.returncode == tool.FINDINGS, err
     assert b"half-open (proven)" in err, err
+    assert b"IO wait, on a half-open connection" in err, err
 
 
 def test_connections_without_keepalive_by_the_policy(conns, program, tmp_path):

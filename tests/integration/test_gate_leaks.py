@@ -98,6 +98,17 @@ def test_race_detector(module):
     assert run.status == 0, run
 
 
+def test_on_a_living_connection_it_is_a_leak_and_not_stranded(module, tmp_path):
+    sarif = tmp_path / "s.json"
+    run = go_test(module, "Leaky", packages=["dial"],
+                  options=["--report", "sarif=%s" % sarif])
+    (_, leak), = run.leaks
+    assert leak["connection"]["verdict"] == "alive", run
+    result, = json.loads(sarif.read_text())["runs"][0]["results"]
+    assert result["ruleId"] == "leaked-goroutine", run
+    assert "left behind: IO wait\n" in run.err, run
+
+
 # --- baseline
 
 
