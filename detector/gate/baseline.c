@@ -255,9 +255,7 @@ static struct error *collect(const struct gate_process *processes,
 			}
 			b->v[b->n++] = (struct baseline_entry){
 				.fingerprint = l->fingerprint,
-				.kind = l->kind == LEAK_GOROUTINE
-						? "goroutine"
-						: "connection",
+				.kind = leak_kind_name(l->kind),
 				.function = function_of(l),
 				.creator = l->has_creator ? l->creator.function
 							  : NULL,

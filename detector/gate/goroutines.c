@@ -73,12 +73,21 @@ bool goroutine_counts(const struct task *task, pid_t exiting)
 	       !is_standard(task);
 }
 
+/* A coroutine that runs is who calls exit; one that is parked stays so. */
+static bool task_counts(const struct task_snapshot *snap, const struct task *t,
+			pid_t exiting)
+{
+	if (snap->kind == TASK_GO)
+		return goroutine_counts(t, exiting);
+	return t->state == TASK_WAITING && !t->system;
+}
+
 size_t goroutines_left(const struct task_snapshot *snap, pid_t exiting)
 {
 	size_t n = 0;
 
 	for (size_t i = 0; i < snap->n; i++)
-		n += goroutine_counts(&snap->tasks[i], exiting);
+		n += task_counts(snap, &snap->tasks[i], exiting);
 	return n;
 }
 
@@ -149,7 +158,8 @@ static void copy_frame(struct arena *arena, const struct frame *f,
 		.function = function ? function : "?",
 		.file = file ? file : "?",
 		.line = f->line,
-		.own = frame_classify(f->function) == FRAME_PROGRAM,
+		.own = f->object ? f->own
+				 : frame_classify(f->function) == FRAME_PROGRAM,
 	};
 }
 
@@ -207,12 +217,13 @@ static const char *package_of(struct arena *arena, const struct leak *leak,
 	return p->package;
 }
 
-static struct error *make_leak(const struct task *t, const char *test,
-			       struct gate_process *p, struct leak *leak)
+static struct error *make_leak(enum leak_kind kind, const struct task *t,
+			       const char *test, struct gate_process *p,
+			       struct leak *leak)
 {
 	struct arena *arena = p->arena;
 
-	*leak = (struct leak){ .kind = LEAK_GOROUTINE, .id = t->id };
+	*leak = (struct leak){ .kind = kind, .id = t->id };
 	leak->reason = arena_strdup(arena, t->reason);
 	leak->test = *test ? arena_strdup(arena, test) : NULL;
 	if (!leak->reason || (*test && !leak->test))
@@ -256,7 +267,7 @@ struct collect {
 static bool counts(const struct collect *c, const struct task *t)
 {
 	return c->all ? !t->system && t->state != TASK_IDLE
-		      : goroutine_counts(t, c->exiting);
+		      : task_counts(c->snap, t, c->exiting);
 }
 
 static struct error *collect_one(struct collect *c, const struct task *t)
@@ -275,7 +286,10 @@ static struct error *collect_one(struct collect *c, const struct task *t)
 		return NULL;
 	}
 	if (at == p->n_leaks) {
-		struct error *err = make_leak(t, g.test, p, &p->leaks[at]);
+		struct error *err = make_leak(c->snap->kind == TASK_GO
+						      ? LEAK_GOROUTINE
+						      : LEAK_COROUTINE,
+					      t, g.test, p, &p->leaks[at]);
 
 		if (err)
 			return err;

@@ -39,6 +39,17 @@ void gate_process_destroy(struct gate_process *p)
 	free(p);
 }
 
+const char *leak_kind_name(enum leak_kind kind)
+{
+	static const char *const names[] = {
+		[LEAK_GOROUTINE] = "goroutine",
+		[LEAK_COROUTINE] = "coroutine",
+		[LEAK_CONNECTION] = "connection",
+	};
+
+	return names[kind];
+}
+
 size_t gate_process_new_leaks(const struct gate_process *p)
 {
 	size_t n = 0;
@@ -164,9 +175,7 @@ static uint64_t hash_foreign(uint64_t hash, const struct leak *leak)
 
 void leak_fingerprint(struct leak *leak)
 {
-	uint64_t hash = hash_text(FNV_OFFSET, leak->kind == LEAK_GOROUTINE
-						      ? "goroutine"
-						      : "connection");
+	uint64_t hash = hash_text(FNV_OFFSET, leak_kind_name(leak->kind));
 
 	if (leak->has_creator)
 		hash = hash_standard(hash, leak->creator.function);

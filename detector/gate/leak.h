@@ -25,6 +25,7 @@
 
 enum leak_kind {
 	LEAK_GOROUTINE,
+	LEAK_COROUTINE,	 /* parked, and known to the coroutine hook */
 	LEAK_CONNECTION, /* dead or half-closed, and held: no task waits */
 };
 
@@ -67,6 +68,7 @@ enum gate_outcome {
 	GATE_KILLED,   /* it ended while it was looked at */
 	GATE_FAILED,   /* it exits with a failure: not judged, as goleak does */
 	GATE_FOREIGN,  /* not of a runtime that we read */
+	GATE_COPY,     /* what fork made of a Go program: nothing runs in it */
 	GATE_TOOLCHAIN, /* go, compile, link ...: nobody's leak but Go's own */
 };
 
@@ -92,6 +94,9 @@ struct gate_process {
 	uint64_t leaks_cut; /* groups beyond GATE_MAX_LEAKS */
 	struct gaps gaps;
 };
+
+/** "goroutine", "coroutine", "connection". */
+const char *leak_kind_name(enum leak_kind kind);
 
 /** Leaks that fail the build: neither known nor ignored. */
 size_t gate_process_new_leaks(const struct gate_process *p);

@@ -12,6 +12,7 @@
 #include "detector/gate/goroutines.h"
 #include "detector/gate/look_net.h"
 #include "detector/gate/program.h"
+#include "runtime-hooks/coroutine/coroutine.h"
 #include "runtime-hooks/go/go.h"
 
 #define NS_PER_MS INT64_C(1000000)
@@ -24,7 +25,9 @@ struct look {
 	const struct look_options *opt;
 	struct gate_process *p;
 	struct process *process;
-	void *ctx; /* of the Go source */
+	const struct runtime_source *source;
+	void *ctx;   /* of the source */
+	int threads; /* of the process; 0: it goes on */
 	pid_t exiting;
 	bool listening; /* the others run on while the exit waits */
 	int64_t began_ns;
@@ -87,7 +90,7 @@ static struct error *take(struct look *l)
 
 	task_snapshot_destroy(l->snap);
 	l->snap = NULL;
-	return runtime_go.snapshot(l->ctx, &opt, &l->snap);
+	return l->source->snapshot(l->ctx, &opt, &l->snap);
 }
 
 /* Until nothing is left, or the time is over. */
@@ -100,6 +103,8 @@ static struct error *wait_for_grace(struct look *l)
 	if (err || !goroutines_left(l->snap, l->exiting))
 		return err;
 	/* By ptrace there is none to be had: they are told to die already. */
+	if (l->threads == 1)
+		return NULL; /* of coroutines: nobody else can run */
 	if (!l->listening || single_processor(l)) {
 		l->p->no_grace = true;
 		return NULL;
@@ -137,6 +142,27 @@ static struct error *judge(struct look *l)
 	return err;
 }
 
+/* Goroutines, or else coroutines. */
+static struct error *attach(struct look *l)
+{
+	l->source = &runtime_go;
+	struct error *err = runtime_go.attach(l->process, &l->ctx);
+	if (!error_catch(&err, ERROR_ABSENT))
+		return err;
+	l->source = &runtime_coroutine;
+	return runtime_coroutine.attach(l->process, &l->ctx);
+}
+
+/*
+ * What fork or vfork made of a Go program, and never called execve: it has the
+ * parent's goroutines in its memory, and none runs. Go's os/exec makes such ones
+ * to try the kernel. A live runtime has a second thread from its start, sysmon.
+ */
+static bool is_copy(const struct look *l)
+{
+	return l->source->kind == TASK_GO && l->threads == 1;
+}
+
 /* Sets the outcome; an error is why it could not be read. */
 static struct error *look(struct look *l)
 {
@@ -147,14 +173,18 @@ static struct error *look(struct look *l)
 	describe(l);
 	if (l->p->outcome == GATE_TOOLCHAIN)
 		return NULL;
-	err = runtime_go.attach(l->process, &l->ctx);
-	if (error_catch(&err, ERROR_UNSUPPORTED)) {
+	err = attach(l);
+	if (error_catch(&err, ERROR_ABSENT)) {
 		l->p->outcome = GATE_FOREIGN;
 		return NULL;
 	}
 	if (err)
 		return err;
-	l->p->runtime = arena_strdup(l->p->arena, runtime_go.version(l->ctx));
+	if (is_copy(l)) {
+		l->p->outcome = GATE_COPY;
+		return NULL;
+	}
+	l->p->runtime = arena_strdup(l->p->arena, l->source->version(l->ctx));
 	if (l->exiting && l->p->status) {
 		l->p->outcome = GATE_FAILED;
 		return NULL;
@@ -179,7 +209,7 @@ static void finish(struct look *l, struct error *err)
 	}
 	task_snapshot_destroy(l->snap);
 	if (l->ctx)
-		runtime_go.detach(l->ctx);
+		l->source->detach(l->ctx);
 	process_close(l->process);
 	p->held_ms = (clock_mono_ns() - l->began_ns) / NS_PER_MS;
 	if (!p->cmdline)
@@ -195,6 +225,7 @@ struct gate_process *look_at_exit(const struct look_options *opt, int listener,
 	struct look l = { .opt = opt,
 			  .exiting = thread->ns_tid,
 			  .listening = listener >= 0,
+			  .threads = thread->threads,
 			  .began_ns = clock_mono_ns() };
 
 	l.p = gate_process_create(thread->pid);
@@ -224,13 +255,13 @@ struct gate_process *look_at_hang(const struct look_options *opt, pid_t pid)
 	struct error *err = process_open(pid, &l.process);
 	if (!err) {
 		describe(&l);
-		err = runtime_go.attach(l.process, &l.ctx);
+		err = attach(&l);
 	}
-	if (error_catch(&err, ERROR_UNSUPPORTED)) {
+	if (error_catch(&err, ERROR_ABSENT)) {
 		l.p->outcome = GATE_FOREIGN;
 	} else if (!err) {
 		l.p->runtime =
-			arena_strdup(l.p->arena, runtime_go.version(l.ctx));
+			arena_strdup(l.p->arena, l.source->version(l.ctx));
 		err = take(&l);
 	}
 	if (!err && l.snap) {

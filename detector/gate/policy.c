@@ -238,9 +238,11 @@ static bool add_pattern(struct parse *parse, enum policy_key key,
 		arena_alloc(parse->policy->arena, sizeof(*p));
 
 	if (key == KEY_KIND && strcmp(value, "goroutine") != 0 &&
+	    strcmp(value, "coroutine") != 0 &&
 	    strcmp(value, "connection") != 0) {
 		fail(parse, parse->line,
-		     "unknown kind '%s'; use goroutine or connection", value);
+		     "unknown kind '%s'; use goroutine, coroutine or connection",
+		     value);
 		return false;
 	}
 	if (!p || !(p->text = arena_strdup(parse->policy->arena, value))) {
@@ -416,9 +418,7 @@ static bool pattern_matches(const struct policy_pattern *p,
 	case KEY_TEST:
 		return leak->test && rules_glob(p->text, leak->test);
 	case KEY_KIND:
-		return !strcmp(p->text, leak->kind == LEAK_GOROUTINE
-						? "goroutine"
-						: "connection");
+		return !strcmp(p->text, leak_kind_name(leak->kind));
 	case N_KEYS:
 		break;
 	}

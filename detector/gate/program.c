@@ -242,6 +242,18 @@ static bool is_go_section(const char *name)
 	       strstr(name, "go.buildid");
 }
 
+/* The hook's table, and the queue of the State Threads library. */
+static bool has_hook(Elf_Scn *s)
+{
+	static const char hook[] = "stranded_hook_table_v1";
+	static const char st[] = "_st_this_vp";
+	const Elf_Data *d = elf_rawdata(s, NULL);
+
+	return !d ||
+	       (d->d_buf && (memmem(d->d_buf, d->d_size, hook, sizeof(hook)) ||
+			     memmem(d->d_buf, d->d_size, st, sizeof(st))));
+}
+
 static bool elf_may_be_go(Elf *elf)
 {
 	size_t names;
@@ -256,6 +268,8 @@ static bool elf_may_be_go(Elf *elf)
 					   : NULL;
 
 		if (!name || n == MAX_SECTIONS || is_go_section(name))
+			return true;
+		if (!strcmp(name, ".dynstr") && has_hook(s))
 			return true;
 	}
 	return !n;
@@ -295,7 +309,7 @@ static bool line_may_be_go(pid_t tid, char *line)
 	       file_may_be_go(tid, line + at, inode);
 }
 
-bool program_may_be_go(pid_t tid)
+bool program_may_have_tasks(pid_t tid)
 {
 	char path[40];
 	AUTO_FREE char *line = NULL;

@@ -46,11 +46,12 @@ void programs_put(struct programs *programs, const struct program_key *key,
 		  enum program_kind kind);
 
 /**
- * Could there be Go code in the process of the thread @tid? A cheap look at the
- * section names of each file that is mapped executable: no is certain enough
- * (it has section headers, and none of Go's), and everything else is yes.
+ * Could there be goroutines, or coroutines that we read, in the process of the
+ * thread @tid? A cheap look at the section names, and the names of dynamic
+ * symbols, of each file that is mapped executable: no is certain enough (it has
+ * section headers, and none of Go's), and everything else is yes.
  */
-bool program_may_be_go(pid_t tid);
+bool program_may_have_tasks(pid_t tid);
 
 /** What a Go program says of itself. */
 #define PROGRAM_PATH_MAX 512

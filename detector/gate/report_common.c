@@ -40,7 +40,7 @@ static void sum_leaks(const struct gate_process *p, struct gate_sums *s)
 			s->known++;
 		} else {
 			s->leaks++;
-			s->tasks += l->kind == LEAK_GOROUTINE ? l->count : 0;
+			s->tasks += l->kind != LEAK_CONNECTION ? l->count : 0;
 		}
 	}
 	s->leaks += p->leaks_cut ? 1 : 0;
@@ -117,11 +117,12 @@ void gate_headline(const struct leak *leak, char *buf, size_t size)
 			 PLURAL(n), leak->verdict ? leak->verdict : "dead");
 	else if (leak->dead)
 		snprintf(buf, size,
-			 "%zu goroutine%s left behind: %s, on a %s connection",
-			 n, PLURAL(n), leak->reason, leak->verdict);
+			 "%zu %s%s left behind: %s, on a %s connection", n,
+			 leak_kind_name(leak->kind), PLURAL(n), leak->reason,
+			 leak->verdict);
 	else
-		snprintf(buf, size, "%zu goroutine%s left behind: %s", n,
-			 PLURAL(n), leak->reason);
+		snprintf(buf, size, "%zu %s%s left behind: %s", n,
+			 leak_kind_name(leak->kind), PLURAL(n), leak->reason);
 }
 
 void gate_print_stack(FILE *out, const struct leak *leak, const char *indent)
@@ -148,6 +149,8 @@ const char *gate_rule_id(const struct leak *leak)
 {
 	if (leak->kind == LEAK_CONNECTION)
 		return "leaked-connection";
+	if (leak->kind == LEAK_COROUTINE)
+		return leak->dead ? "stranded-coroutine" : "leaked-coroutine";
 	return leak->dead ? "stranded-goroutine" : "leaked-goroutine";
 }
 

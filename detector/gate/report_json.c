@@ -60,9 +60,8 @@ static json_t *leak_json(const struct leak *l)
 {
 	json_t *o = json_pack(
 		"{s:s, s:s, s:s, s:I, s:o, s:o, s:o, s:o, s:o}", "fingerprint",
-		l->fingerprint, "kind",
-		l->kind == LEAK_GOROUTINE ? "goroutine" : "connection",
-		"status", leak_status(l), "count", (json_int_t)l->count, "test",
+		l->fingerprint, "kind", leak_kind_name(l->kind), "status",
+		leak_status(l), "count", (json_int_t)l->count, "test",
 		text(l->test), "package", text(l->package), "state",
 		text(l->reason), "stack", stack_json(l), "created_by",
 		l->has_creator ? frame_json(&l->creator) : json_null());
@@ -95,6 +94,8 @@ static const char *outcome_name(enum gate_outcome outcome)
 		return "failed";
 	case GATE_FOREIGN:
 		return "foreign";
+	case GATE_COPY:
+		return "copy";
 	case GATE_TOOLCHAIN:
 		return "toolchain";
 	}
@@ -307,7 +308,7 @@ static json_t *sarif_rule(const char *id, const char *short_text,
 static json_t *sarif_driver(void)
 {
 	return json_pack(
-		"{s:s, s:s, s:[o, o, o]}", "name", "stranded", "version",
+		"{s:s, s:s, s:[o, o, o, o, o]}", "name", "stranded", "version",
 		stranded_version(), "rules",
 		sarif_rule("leaked-goroutine",
 			   "A goroutine outlives the program's work",
@@ -315,6 +316,12 @@ static json_t *sarif_driver(void)
 			   "channel, cancel its context, wait for it."),
 		sarif_rule("stranded-goroutine",
 			   "A goroutine waits on a dead connection",
+			   "Set a deadline, or keep keepalive on."),
+		sarif_rule("leaked-coroutine",
+			   "A coroutine outlives the program's work",
+			   "Let it run to its end before the program does."),
+		sarif_rule("stranded-coroutine",
+			   "A coroutine waits on a dead connection",
 			   "Set a deadline, or keep keepalive on."),
 		sarif_rule("leaked-connection",
 			   "A dead connection is held open",

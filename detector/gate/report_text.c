@@ -29,9 +29,10 @@ static void put_where(struct text *t, const struct gate_process *p,
 	fputc('\n', t->out);
 }
 
-static void put_goroutine(struct text *t, const struct leak *l)
+static void put_task(struct text *t, const struct leak *l)
 {
-	fprintf(t->out, "  Goroutine %" PRIu64 " in state ", l->id);
+	fprintf(t->out, "  %s %" PRIu64 " in state ",
+		l->kind == LEAK_GOROUTINE ? "Goroutine" : "Coroutine", l->id);
 	text_put(t, STYLE_PLAIN, l->reason);
 	fputs(", with ", t->out);
 	text_put(t, STYLE_PLAIN, l->n_frames ? l->frames[0].function : "?");
@@ -68,8 +69,8 @@ static void put_leak(struct text *t, const struct gate_process *p,
 	text_put(t, STYLE_BOLD, buf);
 	fputc('\n', t->out);
 	put_where(t, p, l);
-	if (l->kind == LEAK_GOROUTINE)
-		put_goroutine(t, l);
+	if (l->kind != LEAK_CONNECTION)
+		put_task(t, l);
 	put_connection(t, l);
 	if (l->ignored)
 		text_wrapf(t, "  ", "ignored by [%s]: %s", l->ignored->name,
@@ -121,7 +122,9 @@ static void put_hung_one(struct text *t, const struct gate_process *p)
 	text_put(t, STYLE_BOLD, p->cmdline);
 	fputc('\n', t->out);
 	if (p->outcome == GATE_FOREIGN)
-		text_wrap(t, "  ", "not a Go program: no stacks");
+		text_wrap(
+			t, "  ",
+			"no goroutines or coroutines that can be read: no stacks");
 	else if (p->why)
 		text_wrapf(t, "  ", "no stacks: %s", p->why);
 	for (size_t i = 0; i < p->n_leaks; i++) {
@@ -243,14 +246,15 @@ static void put_sum(struct text *t, const struct gate_report *r)
 	n += snprintf(buf, sizeof(buf), "gate: ");
 	if (s.leaks)
 		n += snprintf(buf + n, sizeof(buf) - (size_t)n,
-			      "%" PRIu64 " leak%s (%" PRIu64 " goroutine%s)",
+			      "%" PRIu64 " leak%s (%" PRIu64 " task%s)",
 			      s.leaks, PLURAL(s.leaks), s.tasks,
 			      PLURAL(s.tasks));
 	else
 		n += snprintf(buf + n, sizeof(buf) - (size_t)n, "no leak");
 	n += snprintf(buf + n, sizeof(buf) - (size_t)n,
-		      " in %" PRIu64 " Go process%s", s.judged,
-		      s.judged == 1 ? "" : "es");
+		      " in %" PRIu64 " process%s that %s judged", s.judged,
+		      s.judged == 1 ? "" : "es",
+		      s.judged == 1 ? "was" : "were");
 	if (s.known)
 		n += snprintf(buf + n, sizeof(buf) - (size_t)n,
 			      ", %" PRIu64 " known", s.known);

@@ -185,8 +185,8 @@ static void write_markdown(FILE *out, const struct gate_report *r)
 	gate_sum(r, &s);
 	fprintf(out,
 		"### stranded gate: %s\n\n%" PRIu64 " new leak%s (%" PRIu64
-		" goroutine%s), %" PRIu64 " known, %" PRIu64
-		" ignored, in %" PRIu64 " Go process%s.\n",
+		" task%s), %" PRIu64 " known, %" PRIu64 " ignored, in %" PRIu64
+		" process%s.\n",
 		s.leaks ? "leaks" : "no leak", s.leaks, PLURAL(s.leaks),
 		s.tasks, PLURAL(s.tasks), s.known, s.ignored, s.judged,
 		s.judged == 1 ? "" : "es");

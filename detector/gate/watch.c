@@ -181,21 +181,11 @@ static enum program_kind kind_of(struct watch *w, pid_t tid,
 {
 	enum program_kind kind = programs_find(w->programs, key);
 
-	if (kind == PROGRAM_NEW && !program_may_be_go(tid)) {
+	if (kind == PROGRAM_NEW && !program_may_have_tasks(tid)) {
 		kind = PROGRAM_FOREIGN;
 		programs_put(w->programs, key, kind);
 	}
 	return kind;
-}
-
-/*
- * What fork or vfork made of a Go program, and never called execve: it has the
- * parent's goroutines in its memory, and none runs. Go's os/exec makes such ones
- * to try the kernel. A live runtime has a second thread from its start, sysmon.
- */
-static bool is_copy(const struct catch_thread *thread)
-{
-	return thread->threads == 1;
 }
 
 /* Does it cost a look? All others are let go at once. */
@@ -216,7 +206,7 @@ static void on_exit_of(struct watch *w, const struct catch_exit *e)
 	w->r->foreign += kind == PROGRAM_FOREIGN;
 	w->r->toolchain += kind == PROGRAM_TOOLCHAIN;
 	if (!e->tid || kind == PROGRAM_FOREIGN || kind == PROGRAM_TOOLCHAIN ||
-	    !catch_thread(e->tid, &thread) || is_copy(&thread)) {
+	    !catch_thread(e->tid, &thread)) {
 		catch_let_go(w->catch.listener, e->id);
 		return;
 	}
@@ -251,6 +241,8 @@ static void keep(struct watch *w, struct job *job)
 	}
 	if (p->outcome == GATE_FOREIGN)
 		kind = PROGRAM_FOREIGN, w->r->foreign++;
+	else if (p->outcome == GATE_COPY)
+		kind = PROGRAM_NEW;
 	else if (p->outcome == GATE_TOOLCHAIN)
 		kind = PROGRAM_TOOLCHAIN, w->r->toolchain++;
 	else if (p->outcome == GATE_FAILED)
@@ -325,7 +317,7 @@ static void look_traced(struct watch *w, const struct trace_exit *e)
 	w->r->foreign += kind == PROGRAM_FOREIGN;
 	w->r->toolchain += kind == PROGRAM_TOOLCHAIN;
 	if (kind == PROGRAM_FOREIGN || kind == PROGRAM_TOOLCHAIN ||
-	    !catch_thread(e->tid, &thread) || is_copy(&thread))
+	    !catch_thread(e->tid, &thread))
 		return;
 	struct job job = { .key = key,
 			   .found = look_at_exit(&opt, -1, &thread, &as) };

@@ -10,6 +10,7 @@ import time
 import pytest
 
 import gate
+import gobuild
 import tool
 import world
 
@@ -198,6 +199,23 @@ def test_a_goroutine_on_a_half_open_connection(net, conns, program, tmp_path):
     assert child.returncode == tool.FINDINGS, err
     assert b"half-open (proven)" in err, err
     assert b"IO wait, on a half-open connection" in err, err
+
+
+def test_coroutines_of_a_c_program(tmp_path):
+    """Under stranded run: who is parked at the exit is left behind."""
+    path = str(tmp_path / "coro")
+    subprocess.run(["cc", "-g", "-O0", "-o", path, os.path.join(
+        gobuild.ROOT, "tests", "victims", "coro", "coro.c")], check=True)
+    run = gate.gate(tool.binary(), "run", "--", path)
+    assert (run.status, run.out) == (0, b"done\n"), run
+    assert run.report["summary"]["judged"] == 1, run
+    run = gate.gate(tool.binary(), "run", "--", path, "leak")
+    assert (run.status, run.out) == (tool.FINDINGS, b"done\n"), run
+    (_, leak), = run.leaks
+    assert (leak["kind"], leak["count"]) == ("coroutine", 1), run
+    assert {"work", "wait_for_more"} <= {f["function"] for f in leak["stack"]}
+    assert "1 coroutine left behind" in run.err, run
+    assert gate.gate(path, "leak").status == 0      # without a hook: not seen
 
 
 def test_connections_without_keepalive_by_the_policy(conns, program, tmp_path):

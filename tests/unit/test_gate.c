@@ -235,7 +235,7 @@ static void test_programs_are_told_by_their_file(void **state UNUSED)
 	other.mtime_ns = 1;
 	assert_int_equal(programs_find(programs, &other), PROGRAM_NEW);
 	programs_destroy(programs);
-	assert_false(program_may_be_go(getpid()));
+	assert_false(program_may_have_tasks(getpid()));
 	assert_int_equal(program_key(-1, &other), -ENOENT);
 }
 
