@@ -79,7 +79,7 @@ endif
 
 LIB_SRC  := $(sort $(filter-out detector/main.c,$(wildcard base/*.c \
 	runtime-hooks/*.c runtime-hooks/*/*.c netwatch/*.c scenarios/lab/*.c \
-	scenarios/run/*.c detector/*.c)))
+	scenarios/run/*.c detector/*.c detector/gate/*.c)))
 LIB_OBJ  := $(LIB_SRC:%.c=$(BUILD)/%.o)
 LIB      := $(BUILD)/libstranded-core.a
 MAIN_OBJ := $(BUILD)/detector/main.o

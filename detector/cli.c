@@ -10,6 +10,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/process.h"
+#include "detector/cli_gate.h"
 #include "netwatch/probe.h"
 
 #define N_OPTIONS 64 /* at most: a bit each */
@@ -300,7 +301,8 @@ static struct error *apply(const struct cli_option *o, const char *arg,
 		cli->finding = arg;
 		return NULL;
 	case OPT_HOW:
-		return parse_how(arg, cli);
+		cli->how_arg = arg;
+		return NULL;
 	case OPT_DRY_RUN:
 		cli->dry_run = true;
 		return NULL;
@@ -320,7 +322,16 @@ static struct error *apply(const struct cli_option *o, const char *arg,
 	case OPT_ARM_KEEPALIVE:
 		return parse_arm(arg, cli);
 	case OPT_POLICY:
-		return policy_parse(arg, &cli->policy);
+		cli->policy_arg = arg;
+		return NULL;
+	case OPT_GRACE:
+	case OPT_TIMEOUT:
+	case OPT_ORPHANS:
+	case OPT_ALLOW_GAPS:
+	case OPT_BASELINE:
+	case OPT_UPDATE_BASELINE:
+	case OPT_REPORT:
+		return cli_gate_option(o->bit, arg, cli);
 	case OPT_HELP:
 	case OPT_VERSION:
 		return NULL;
@@ -418,7 +429,7 @@ static struct error *check_heal(struct cli *cli)
 		return error_new(ERROR_USAGE,
 				 "--finding excludes --fd and --remote");
 	if (!(cli->given & OPT_ARM_KEEPALIVE))
-		return NULL;
+		return cli->how_arg ? parse_how(cli->how_arg, cli) : NULL;
 	if (cli->given & OPT_HOW)
 		return error_new(ERROR_USAGE, "--how and --arm-keepalive "
 					      "exclude each other");
@@ -470,7 +481,11 @@ static struct error *check_fit(struct cli *cli)
 				 "which process? usage: stranded %s %s; "
 				 "'stranded help' explains",
 				 c->name, c->args);
+	if (c->run == cmd_gate)
+		return cli_gate_check(cli);
 	struct error *err = check_probe(cli);
+	if (!err && (cli->given & OPT_POLICY))
+		err = policy_parse(cli->policy_arg, &cli->policy);
 	return err || c->run != cmd_heal ? err : check_heal(cli);
 }
 
@@ -482,7 +497,9 @@ struct error *cli_parse(int argc, char **argv, struct cli *ret)
 			     .min_blocked_ms = -1,
 			     .within_ms = -1,
 			     .for_ms = -1,
-			     .every_ms = -1 };
+			     .every_ms = -1,
+			     .grace_ms = -1,
+			     .timeout_ms = -1 };
 	int word = first_word(argc, argv);
 	const struct command *first = word < argc ? cli_find_command(argv[word])
 						  : NULL;

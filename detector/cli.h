@@ -14,6 +14,7 @@
 #include <sys/types.h>
 
 #include "base/error.h"
+#include "detector/gate/options.h"
 #include "detector/policy.h"
 #include "netwatch/socket.h"
 
@@ -71,6 +72,13 @@ enum cli_option_bit {
 	OPT_STOP = UINT64_C(1) << 31,
 	OPT_FOR = UINT64_C(1) << 32,
 	OPT_EVERY = UINT64_C(1) << 33,
+	OPT_GRACE = UINT64_C(1) << 40,
+	OPT_TIMEOUT = UINT64_C(1) << 41,
+	OPT_ORPHANS = UINT64_C(1) << 42,
+	OPT_ALLOW_GAPS = UINT64_C(1) << 43,
+	OPT_BASELINE = UINT64_C(1) << 44,
+	OPT_UPDATE_BASELINE = UINT64_C(1) << 45,
+	OPT_REPORT = UINT64_C(1) << 46,
 };
 
 /** How `heal` lets go of who waits. */
@@ -108,8 +116,17 @@ struct cli {
 	int64_t for_ms;			/* -1: not given */
 	int64_t every_ms;		/* -1: not given */
 	struct tcp_keepalive keepalive; /* HEAL_ARM */
-	struct policy policy;		/* OPT_POLICY */
-	const char *const *args;	/* what is no option: PID or NAME */
+	const char *how_arg;		/* OPT_HOW as it was given */
+	const char *policy_arg;		/* OPT_POLICY as it was given, and */
+	struct policy policy;		/* of sockets */
+	int64_t grace_ms, timeout_ms;	/* -1: not given */
+	enum gate_orphans orphans;
+	enum gate_how gate_how; /* OPT_HOW of gate */
+	bool allow_gaps, update_baseline;
+	const char *baseline;	     /* NULL: not given */
+	struct gate_output *reports; /* of the program's whole life */
+	size_t n_reports;
+	const char *const *args; /* what is no option: PID or NAME */
 	size_t n_args;
 };
 
@@ -166,6 +183,7 @@ int cmd_scenario(const struct cli *cli);
 int cmd_heal(const struct cli *cli);
 int cmd_watch_tasks(const struct cli *cli);
 int cmd_run(const struct cli *cli);
+int cmd_gate(const struct cli *cli);
 int cmd_doctor(const struct cli *cli);
 int cmd_version(const struct cli *cli);
 int cmd_help(const struct cli *cli);

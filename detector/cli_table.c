@@ -9,9 +9,14 @@ const struct cli_option cli_options[] = {
 	{ "all", 'a', OPT_ALL, NULL,
 	  "every process with goroutines or the coroutine hook that may be read, "
 	  "each in turn; with scenario: every scenario" },
+	{ "allow-gaps", 0, OPT_ALLOW_GAPS, NULL,
+	  "what could not be seen is no failure" },
 	{ "arm-keepalive", 0, OPT_ARM_KEEPALIVE, "IDLE,INTVL,CNT",
 	  "turn keepalive on for the connection of the running program, as in "
 	  "15s,15s,9, and leave the rest to the kernel" },
+	{ "baseline", 0, OPT_BASELINE, "FILE",
+	  "leaks in FILE are known and pass; new ones fail, gone ones are "
+	  "reported" },
 	{ "color", 0, OPT_COLOR, "WHEN",
 	  "auto, always or never; auto is a terminal without NO_COLOR" },
 	{ "dry-run", 'n', OPT_DRY_RUN, NULL,
@@ -33,9 +38,15 @@ const struct cli_option cli_options[] = {
 	  "with EINTR then" },
 	{ "format", 'f', OPT_FORMAT, "FORMAT",
 	  "text, json or, for ps, debug2: the text of Go's own dump" },
+	{ "grace", 0, OPT_GRACE, "DURATION",
+	  "how long a process that exits is held so that goroutines that are "
+	  "slow to end can end; by default 500ms, and no longer than anything "
+	  "is left" },
 	{ "how", 0, OPT_HOW, "HOW",
 	  "destroy, the default: the kernel ends the connection, and who waits "
-	  "gets ECONNABORTED; eof: who reads gets the end of file" },
+	  "gets ECONNABORTED; eof: who reads gets the end of file. With "
+	  "gate: seccomp, or ptrace where the kernel has no such filter; that "
+	  "gives no time of grace" },
 	{ "jobs", 'j', OPT_JOBS, "N",
 	  "so many at once, from 1 to 64; by default 8: most of the time they "
 	  "wait" },
@@ -51,12 +62,16 @@ const struct cli_option cli_options[] = {
 	  "take the connections from a recording, not from the kernel" },
 	{ "net-record", 0, OPT_NET_RECORD, "FILE",
 	  "also write the kernel's answers on connections to FILE" },
+	{ "orphans", 0, OPT_ORPHANS, "HOW",
+	  "what still runs when the command has ended: report, the default, "
+	  "kill, or wait for it and judge it" },
 	{ "owner", 0, OPT_OWNER, "PID",
 	  "the lab ends with that process; by default it stays until down" },
-	{ "policy", 0, OPT_POLICY, "EXPR",
+	{ "policy", 0, OPT_POLICY, "EXPR|FILE",
 	  "which connections would not notice a dead peer in time: "
 	  "keepalive<=60s, keepalive, user-timeout<=60s or user-timeout; exit "
-	  "status 1 when there are any" },
+	  "status 1 when there are any. With gate: a file of what is accepted, "
+	  "and why" },
 	{ "probe", 0, OPT_PROBE, NULL,
 	  "ask the peers of connections that may be dead: sends up to three "
 	  "small packets on each, see stranded help probe" },
@@ -65,6 +80,9 @@ const struct cli_option cli_options[] = {
 	  "goroutine and a living connection from stuck and dead ones" },
 	{ "remote", 0, OPT_REMOTE, "ADDR[:PORT]",
 	  "only the connections to there; IPv6 with a port in brackets" },
+	{ "report", 0, OPT_REPORT, "FORMAT=FILE,...",
+	  "also write junit, sarif, json, markdown or codequality to FILE; may "
+	  "be given again" },
 	{ "rst-shield", 0, OPT_RST_SHIELD, NULL,
 	  "keep a reset that answers a probe from the program, by an nft rule "
 	  "for as long as the probe takes" },
@@ -76,6 +94,11 @@ const struct cli_option cli_options[] = {
 	  "its stack cannot be had from outside" },
 	{ "threads", 't', OPT_THREADS, NULL,
 	  "also the threads that carry goroutines" },
+	{ "timeout", 0, OPT_TIMEOUT, "DURATION",
+	  "end the command after that time, show what it was stuck on, and "
+	  "exit with 124" },
+	{ "update-baseline", 0, OPT_UPDATE_BASELINE, NULL,
+	  "write the leaks of this run to the baseline" },
 	{ "verbose", 'v', OPT_VERBOSE, NULL,
 	  "more of everything: full paths, the runtime's own goroutines, "
 	  "what was held to be benign and why" },
@@ -195,6 +218,20 @@ const struct command cli_commands[] = {
 		  OPT_WITHIN,
 	  CLI_FORMAT_BIT(FORMAT_TEXT) | CLI_FORMAT_BIT(FORMAT_JSON), 1,
 	  SIZE_MAX, cmd_scenario, false },
+	{ "gate", "[--] CMD [ARG]...",
+	  "run a command, and fail when it, or what it runs, leaves something "
+	  "behind",
+	  "Each process below the command is held for a moment just before it "
+	  "exits, and its goroutines and connections are looked at: what is "
+	  "still there after a time of grace is a leak, by the rule of "
+	  "go.uber.org/goleak, for any Go program and without a line of code. "
+	  "Status, output and signals of the command pass through; its own "
+	  "failure comes before 1 for leaks and 3 for what could not be seen. "
+	  "The report is on standard error.",
+	  COMMON | OPT_ALLOW_GAPS | OPT_BASELINE | OPT_COLOR | OPT_GRACE |
+		  OPT_HOW | OPT_ORPHANS | OPT_POLICY | OPT_QUICK | OPT_REPORT |
+		  OPT_STACKS | OPT_TIMEOUT | OPT_UPDATE_BASELINE,
+	  CLI_FORMAT_BIT(FORMAT_TEXT), 1, SIZE_MAX, cmd_gate, true },
 	{ "doctor", "[PID|NAME]",
 	  "say what can be seen here, what is missing, and the remedy",
 	  "Without a process: permissions, kernel features and namespaces. With "

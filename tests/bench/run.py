@@ -4,6 +4,7 @@
 
 usage: run.py [--quick] [PART...]     parts: goroutines latency sockets check
                                       stacks threads preload coroutines
+                                      gate
 
 Prints a table; never fails because something is slow. Medians of several runs;
 "first" is the first look at a process, with all that is found out once.
@@ -357,12 +358,17 @@ def bench_coroutines(_):
             "%d MB" % (memory >> 20))
 
 
+def bench_gate(_):
+    import gatecost
+    gatecost.bench(row, QUICK, OUT)
+
+
 PARTS = {"goroutines": bench_goroutines, "latency": bench_latency,
          "sockets": bench_sockets, "check": bench_check,
          "stacks": bench_stacks,
          "preload": lambda snapshot: preload.bench(row),
          "threads": lambda snapshot: threads.bench(row, OUT, QUICK),
-         "coroutines": bench_coroutines}
+         "coroutines": bench_coroutines, "gate": bench_gate}
 
 
 def main():

@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef DETECTOR_GATE_GOROUTINES_H
+#define DETECTOR_GATE_GOROUTINES_H
+
+/**
+ * Which goroutines count as left behind, by the rule that users of goleak know
+ * (go.uber.org/goleak v1.3, options.go: every one but the runtime's own, the
+ * main one, who runs the tests, the signal loop, the tracer), and the leaks
+ * that these make. Pure.
+ */
+
+#include "base/error.h"
+#include "detector/gate/leak.h"
+#include "runtime-hooks/task.h"
+
+/** @exiting: the thread that calls exit_group; whose goroutine runs there. */
+bool goroutine_counts(const struct task *task, pid_t exiting);
+
+/** How many of @snap count. */
+size_t goroutines_left(const struct task_snapshot *snap, pid_t exiting);
+
+/**
+ * Could run, and nobody lets them: with a single P, which the thread that
+ * exits keeps, no other goroutine runs.
+ */
+bool goroutines_starved(const struct task_snapshot *snap, pid_t exiting);
+
+/**
+ * Add the leaks among @snap to @p: those that are alike become one.
+ *
+ * @param decorate fills in connection and verdict of a new leak from its first
+ * task; may be NULL.
+ * Fails: ERROR_NOMEM.
+ */
+struct error *goroutines_collect(
+	const struct task_snapshot *snap, pid_t exiting,
+	void (*decorate)(void *arg, const struct task *task, struct leak *leak),
+	void *arg, struct gate_process *p);
+
+/** All of @snap but the runtime's own, for what hangs. Fails: ERROR_NOMEM. */
+struct error *goroutines_collect_all(const struct task_snapshot *snap,
+				     struct gate_process *p);
+
+#endif

@@ -1,0 +1,256 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "detector/gate/trace.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdbool.h>
+#include <stdlib.h>
+#include <sys/ptrace.h>
+#include <sys/syscall.h>
+#include <sys/user.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "base/open_files.h"
+
+#define OPTIONS                                                                \
+	(PTRACE_O_TRACEEXIT | PTRACE_O_TRACEFORK | PTRACE_O_TRACEVFORK |       \
+	 PTRACE_O_TRACECLONE | PTRACE_O_TRACEEXEC)
+/* As of sh(1). */
+#define STATUS_NOT_FOUND 127
+#define STATUS_CANNOT_RUN 126
+
+/* A thread that dies because another one of its process has called exit. */
+struct trace_held {
+	pid_t tid, pid;
+};
+
+static void __attribute__((noreturn))
+be_command(int go, int say, const char *const *argv, const sigset_t *mask)
+{
+	char byte;
+
+	/* Until we are traced; or our parent has failed, and this ends. */
+	if (read(go, &byte, 1) != 1)
+		_exit(STATUS_CANNOT_RUN);
+	sigprocmask(SIG_SETMASK, mask, NULL);
+	open_files_restore();
+	execvp(argv[0], (char *const *)argv);
+	int error = errno;
+	(void)!write(say, &error, sizeof(error));
+	_exit(error == ENOENT ? STATUS_NOT_FOUND : STATUS_CANNOT_RUN);
+}
+
+/* The only stops before the program runs are those of its execve. */
+static int wait_for_exec(struct trace *t, int say)
+{
+	struct trace_exit e;
+	int error = 0;
+	ssize_t n;
+
+	while ((n = read(say, &error, sizeof(error))) < 0 &&
+	       (errno == EINTR || errno == EAGAIN)) {
+		if (trace_next(t, &e) == TRACE_NOTHING)
+			usleep(100);
+	}
+	return n == sizeof(error) ? error : 0;
+}
+
+static struct error *seize(struct trace *t, int go, int say)
+{
+	if (ptrace(PTRACE_SEIZE, t->pid, NULL, OPTIONS) < 0)
+		return error_os(errno, "cannot trace the command");
+	if (write(go, "g", 1) != 1)
+		return error_os(errno, "cannot start the command");
+	t->exec_errno = wait_for_exec(t, say);
+	return NULL;
+}
+
+struct error *trace_start(const char *const *argv, const sigset_t *mask,
+			  struct trace *ret)
+{
+	int go[2], say[2];
+
+	*ret = (struct trace){ 0 };
+	if (pipe2(go, O_CLOEXEC) < 0)
+		return error_os(errno, "cannot make a pipe");
+	AUTO_CLOSE int go_read = go[0], go_write = go[1];
+	if (pipe2(say, O_CLOEXEC | O_NONBLOCK) < 0)
+		return error_os(errno, "cannot make a pipe");
+	AUTO_CLOSE int say_read = say[0], say_write = say[1];
+	ret->pid = fork();
+	if (!ret->pid) {
+		close(go_write);
+		be_command(go_read, say_write, argv, mask);
+	}
+	if (ret->pid < 0)
+		return error_os(errno, "cannot fork");
+	close(say_write);
+	say_write = -1;
+	return seize(ret, go_write, say_read);
+}
+
+static void go_on(pid_t tid, int sig)
+{
+	/* ESRCH: it was killed meanwhile, and its end will be told. */
+	(void)!ptrace(PTRACE_CONT, tid, NULL, sig);
+}
+
+static size_t freed_index(const struct trace *t, pid_t pid)
+{
+	size_t i = 0;
+
+	while (i < t->n_freed && t->freed[i] != pid)
+		i++;
+	return i;
+}
+
+/* Threads of it may come to their end only now: they are to pass. */
+static void note_freed(struct trace *t, pid_t pid)
+{
+	if (t->n_freed == t->freed_cap) {
+		size_t cap = t->freed_cap ? 2 * t->freed_cap : 64;
+		void *v = realloc(t->freed, cap * sizeof(*t->freed));
+
+		if (!v)
+			return;
+		t->freed = v;
+		t->freed_cap = cap;
+	}
+	t->freed[t->n_freed++] = pid;
+}
+
+static void note_ended(struct trace *t, pid_t pid)
+{
+	size_t i = freed_index(t, pid);
+
+	if (i < t->n_freed)
+		t->freed[i] = t->freed[--t->n_freed];
+}
+
+/* Returns: false when it is to go on. */
+static bool hold(struct trace *t, pid_t tid)
+{
+	struct catch_thread thread;
+
+	if (!catch_thread(tid, &thread) ||
+	    freed_index(t, thread.pid) < t->n_freed)
+		return false;
+
+	if (t->n_held == t->cap) {
+		size_t cap = t->cap ? 2 * t->cap : 64;
+		void *v = realloc(t->held, cap * sizeof(*t->held));
+
+		if (!v)
+			return false;
+		t->held = v;
+		t->cap = cap;
+	}
+	t->held[t->n_held++] = (struct trace_held){ tid, thread.pid };
+	return true;
+}
+
+void trace_let_go(struct trace *t, pid_t tid)
+{
+	struct catch_thread thread = { 0 };
+	size_t kept = 0;
+
+	if (catch_thread(tid, &thread))
+		note_freed(t, thread.pid);
+	go_on(tid, 0);
+	for (size_t i = 0; i < t->n_held; i++) {
+		if (t->held[i].pid == thread.pid)
+			go_on(t->held[i].tid, 0);
+		else
+			t->held[kept++] = t->held[i];
+	}
+	t->n_held = kept;
+}
+
+static long syscall_of(pid_t tid)
+{
+#if defined(__x86_64__)
+	struct user_regs_struct regs;
+
+	if (!ptrace(PTRACE_GETREGS, tid, NULL, &regs))
+		return (long)regs.orig_rax;
+#else
+	(void)tid;
+#endif
+	return -1;
+}
+
+/*
+ * Of a thread: by itself (exit), by a signal, because it called exit_group, or
+ * because another one did. The last must wait for that one: with the leader
+ * gone, nothing of the process can be read any more.
+ */
+static enum trace_result on_exit_stop(struct trace *t, pid_t tid,
+				      struct trace_exit *ret)
+{
+	unsigned long status = 0;
+
+	if (ptrace(PTRACE_GETEVENTMSG, tid, NULL, &status) < 0)
+		return TRACE_WENT_ON;
+	long nr = syscall_of(tid);
+	if (!(status & 0x7f) && nr == SYS_exit_group) {
+		ret->tid = tid;
+		ret->status = (uint8_t)(status >> 8);
+		return TRACE_EXIT;
+	}
+	if (status & 0x7f || nr == SYS_exit || nr < 0 || !hold(t, tid))
+		go_on(tid, 0);
+	return TRACE_WENT_ON;
+}
+
+static bool is_stop_signal(int sig)
+{
+	return sig == SIGSTOP || sig == SIGTSTP || sig == SIGTTIN ||
+	       sig == SIGTTOU;
+}
+
+static enum trace_result on_stop(struct trace *t, pid_t tid, int status,
+				 struct trace_exit *ret)
+{
+	int sig = WSTOPSIG(status);
+
+	switch (status >> 16) {
+	case 0:
+		go_on(tid, sig);
+		return TRACE_WENT_ON;
+	case PTRACE_EVENT_EXIT:
+		return on_exit_stop(t, tid, ret);
+	case PTRACE_EVENT_STOP:
+		if (is_stop_signal(sig))
+			(void)!ptrace(PTRACE_LISTEN, tid, NULL, 0);
+		else
+			go_on(tid, 0);
+		return TRACE_WENT_ON;
+	default: /* fork, vfork, clone, exec */
+		go_on(tid, 0);
+		return TRACE_WENT_ON;
+	}
+}
+
+enum trace_result trace_next(struct trace *t, struct trace_exit *ret)
+{
+	int status;
+	pid_t tid = waitpid(-1, &status, WNOHANG | __WALL);
+
+	if (!tid || (tid < 0 && errno == EINTR))
+		return TRACE_NOTHING;
+	if (tid < 0)
+		return TRACE_EMPTY;
+	if (WIFSTOPPED(status))
+		return on_stop(t, tid, status, ret);
+	note_ended(t, tid);
+	*ret = (struct trace_exit){ .tid = tid, .wait_status = status };
+	return TRACE_ENDED;
+}
+
+void trace_deinit(struct trace *t)
+{
+	free(t->held);
+	free(t->freed);
+}

@@ -1,0 +1,112 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "detector/gate/tree.h"
+
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "base/process.h"
+
+struct node {
+	pid_t pid, parent;
+	bool below;
+};
+
+/* /proc/PID/stat: "pid (comm) state ppid ...", where comm may hold anything. */
+static pid_t parent_of(pid_t pid)
+{
+	char path[40], text[512];
+
+	snprintf(path, sizeof(path), "/proc/%d/stat", (int)pid);
+	AUTO_CLOSE int fd = open(path, O_RDONLY | O_CLOEXEC);
+	ssize_t n = fd < 0 ? -1 : read(fd, text, sizeof(text) - 1);
+	if (n <= 0)
+		return 0;
+	text[n] = '\0';
+	const char *close = strrchr(text, ')');
+	char state;
+	int parent;
+	if (!close || sscanf(close + 1, " %c %d", &state, &parent) != 2 ||
+	    state == 'Z' || state == 'X')
+		return 0;
+	return parent;
+}
+
+/* Parents may have greater pids than their children: until nothing changes. */
+static void mark(struct node *v, size_t n, pid_t but)
+{
+	bool changed = true;
+
+	for (size_t rounds = 0; changed && rounds <= n; rounds++) {
+		changed = false;
+		for (size_t i = 0; i < n; i++) {
+			if (v[i].below || !v[i].parent || v[i].pid == but)
+				continue;
+			bool below = v[i].parent == getpid();
+			for (size_t j = 0; j < n && !below; j++)
+				below = v[j].below && v[j].pid == v[i].parent;
+			v[i].below = below;
+			changed |= below;
+		}
+	}
+}
+
+static const char *cmdline_of(pid_t pid, struct arena *arena)
+{
+	char path[40], text[PROCESS_MAX_TEXT];
+
+	snprintf(path, sizeof(path), "/proc/%d/cmdline", (int)pid);
+	AUTO_CLOSE int fd = open(path, O_RDONLY | O_CLOEXEC);
+	ssize_t n = fd < 0 ? -1 : read(fd, text, sizeof(text));
+	while (n > 0 && !text[n - 1])
+		n--;
+	for (ssize_t i = 0; i < n; i++)
+		if (!text[i])
+			text[i] = ' ';
+	const char *s = n > 0 ? arena_strndup(arena, text, (size_t)n) : NULL;
+	return s ? s : "?";
+}
+
+struct error *tree_list(pid_t but, struct arena *arena,
+			struct tree_member **ret, size_t *n_ret)
+{
+	pid_t *pids;
+	size_t n, kept = 0;
+	struct error *err = process_find(NULL, arena, &pids, &n);
+
+	if (err)
+		return err;
+	struct node *v = arena_array(arena, n + 1, sizeof(*v));
+	*ret = arena_array(arena, n + 1, sizeof(**ret));
+	if (!v || !*ret)
+		return &error_nomem;
+	for (size_t i = 0; i < n; i++)
+		v[i] = (struct node){ pids[i], parent_of(pids[i]), false };
+	mark(v, n, but);
+	for (size_t i = 0; i < n; i++) {
+		if (!v[i].below || kept == TREE_MAX)
+			continue;
+		(*ret)[kept++] = (struct tree_member){
+			.pid = v[i].pid,
+			.cmdline = cmdline_of(v[i].pid, arena),
+		};
+	}
+	*n_ret = kept;
+	return NULL;
+}
+
+void tree_signal(pid_t but, int sig)
+{
+	AUTO_ARENA struct arena *arena = arena_create();
+	struct tree_member *v;
+	size_t n;
+
+	if (!arena)
+		return;
+	AUTO_ERROR struct error *err = tree_list(but, arena, &v, &n);
+	for (size_t i = 0; !err && i < n; i++)
+		kill(v[i].pid, sig);
+}

@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef DETECTOR_GATE_TREE_H
+#define DETECTOR_GATE_TREE_H
+
+/**
+ * Who is below us. The gate is a subreaper (PR_SET_CHILD_SUBREAPER), so that a
+ * daemonised process stays a descendant.
+ */
+
+#include <sys/types.h>
+
+#include "base/arena.h"
+#include "base/error.h"
+
+#define TREE_MAX 100000
+
+struct tree_member {
+	pid_t pid;
+	const char *cmdline; /* joined by spaces; never NULL */
+};
+
+/**
+ * All descendants of this process but @but and zombies, ascending by pid.
+ * Fails: ERROR_NOMEM, ERROR_OS.
+ */
+struct error *tree_list(pid_t but, struct arena *arena,
+			struct tree_member **ret, size_t *n_ret);
+/** Send @sig to each of them; those who ended meanwhile are fine. */
+void tree_signal(pid_t but, int sig);
+
+#endif

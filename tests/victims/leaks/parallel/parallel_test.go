@@ -1,0 +1,23 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package parallel
+
+import (
+	"testing"
+	"time"
+)
+
+func TestParallel(t *testing.T) {
+	for _, name := range []string{"one", "two", "three"} {
+		name := name
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			time.Sleep(10 * time.Millisecond)
+			if name == "two" {
+				go func() { <-make(chan int) }()
+			}
+		})
+	}
+}
+
+func TestOther(t *testing.T) { t.Parallel() }
