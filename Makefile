@@ -35,6 +35,7 @@ PYTHON     ?= /usr/bin/python3
 FUZZ_CC    ?= clang
 FUZZ_SECONDS ?= 60
 GO         ?= go
+STRIP      ?= strip
 BUILD      ?= build$(if $(SAN),-san)
 VERSION    ?= $(shell git describe --always --dirty 2>/dev/null || echo unknown)
 
@@ -102,7 +103,7 @@ HOOK_OBJ := $(patsubst $(HOOK_DIR)/%.c,$(BUILD)/hook/%.o,$(sort $(wildcard $(HOO
 # Victims with C coroutines, threads and event loops.
 TWIN_DIR := scenarios/programs/twins
 TWINS    := $(addprefix $(BUILD)/scenarios/twin-,ucontext pcl pth state-threads \
-	boost-fiber header threads poll-loop epoll-loop python java) $(BUILD)/scenarios/Twin.class
+	state-threads-stripped boost-fiber header threads poll-loop epoll-loop python java) $(BUILD)/scenarios/Twin.class
 FUZZERS  := $(patsubst tests/fuzz/%.c,$(BUILD)/fuzz/%,$(wildcard tests/fuzz/fuzz_*.c))
 
 # without a main there is the library alone
@@ -180,6 +181,10 @@ $(BUILD)/scenarios/twin-%: $(TWIN_DIR)/%.cc $(BUILD)/scenarios/twin.o
 	$(call say,TWIN)
 	$(call twin,$(CXX))
 
+$(BUILD)/scenarios/twin-state-threads-stripped: $(BUILD)/scenarios/twin-state-threads
+	$(call say,STRIP)
+	$(Q)rm -f $@; [ ! -f $< ] || $(STRIP) -s -o $@ $<
+
 $(BUILD)/scenarios/twin-python: $(TWIN_DIR)/python.py
 	$(Q)install -D -m 0755 $< $@
 
@@ -197,7 +202,7 @@ scenarios: $(PROGRAMS) $(VICTIM) $(TWINS)
 scenarios-run: all scenarios
 	$(Q)'$(abspath $(BIN))' scenario run --all $(ARGS)
 
-$(BUILD)/tests/test_coroutine: | $(HOOK_A)
+$(BUILD)/tests/test_coroutine: | $(HOOK_A) $(HOOK_SO)
 $(BUILD)/tests/%: $(BUILD)/tests/unit/%.o $(LIB)
 	$(call say,LDTEST)
 	$(Q)mkdir -p $(@D)

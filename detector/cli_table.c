@@ -29,7 +29,7 @@ const struct cli_option cli_options[] = {
 	  "the connections of the finding with that fingerprint, or with the "
 	  "only one that begins so" },
 	{ "every", 0, OPT_EVERY, "DURATION",
-	  "look so often, 200ms to 1h; by default 1s" },
+	  "look so often, 200ms to 1h, and four times at least; by default 1s" },
 	{ "for", 0, OPT_FOR, "DURATION",
 	  "watch that long, 1s to 24h; by default 60s" },
 	{ "force", 0, OPT_FORCE, NULL,

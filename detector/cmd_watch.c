@@ -132,6 +132,14 @@ static void report(const struct cli *cli, const struct survey *s,
 	report_watch_text(&t, &r, w);
 }
 
+/* By default often enough for each quarter to have looks of its own. */
+static int64_t every(const struct cli *cli, int64_t for_ms)
+{
+	if (cli->every_ms >= 0)
+		return cli->every_ms;
+	return for_ms / 8 < DEFAULT_EVERY_MS ? for_ms / 8 : DEFAULT_EVERY_MS;
+}
+
 static struct error *run(const struct cli *cli, int *status_ret)
 {
 	const struct survey_options opt = { .quick = true,
@@ -140,9 +148,8 @@ static struct error *run(const struct cli *cli, int *status_ret)
 					    .no_sockets = true };
 	struct watching w = {
 		.for_ms = cli->for_ms < 0 ? DEFAULT_FOR_MS : cli->for_ms,
-		.every_ms = cli->every_ms < 0 ? DEFAULT_EVERY_MS
-					      : cli->every_ms,
 	};
+	w.every_ms = every(cli, w.for_ms);
 	AUTO_ARENA struct arena *arena = arena_create();
 	AUTO_SURVEY struct survey *s = NULL;
 	AUTO_WATCH struct watch *seen = NULL;
@@ -150,6 +157,10 @@ static struct error *run(const struct cli *cli, int *status_ret)
 
 	if (!arena)
 		return &error_nomem;
+	if (w.every_ms > w.for_ms / WATCH_QUARTERS)
+		return error_new(ERROR_USAGE,
+				 "--every must be a quarter of --for at most, "
+				 "so that each quarter can be told");
 	struct error *err = targets_one(cli->args[0], arena, &pid);
 	if (!err)
 		err = survey_take(pid, &opt, &s);

@@ -205,7 +205,8 @@ const char *preload_text(const struct preload *p, struct arena *arena)
 			"runs without the hook",
 		[PRELOAD_STATIC] =
 			"is linked statically, and LD_PRELOAD does not reach "
-			"it; link libstranded-hook.a and use stranded/hook.h",
+			"it; Go needs no hook, and what is C can link "
+			"libstranded-hook.a (stranded/hook.h)",
 		[PRELOAD_OTHER_MACHINE] =
 			"is no program of this machine's own 64 bits; it runs "
 			"without the hook",

@@ -93,14 +93,30 @@ struct blocked_for report_interval(const struct report *r,
 	});
 }
 
-/* The name that people know a process by. */
+static const char *last_part(const char *path)
+{
+	const char *slash = path ? strrchr(path, '/') : NULL;
+
+	return slash && slash[1] ? slash + 1 : path;
+}
+
+/*
+ * As people know it: the file's name, or what it was started as where that is
+ * another (Debian's redis-server is a link to redis-check-rdb) and the kernel
+ * says so, too. comm has 15 characters at most.
+ */
 static const char *process_name(const struct process *p)
 {
-	const char *slash = p->exe ? strrchr(p->exe, '/') : NULL;
+	const char *file = last_part(p->exe);
+	char started[64] = "";
 
-	if (slash && slash[1])
-		return slash + 1;
-	return p->exe && *p->exe ? p->exe : p->comm;
+	if (!file || !*file)
+		return p->comm;
+	snprintf(started, sizeof(started), "%.*s",
+		 (int)strcspn(p->cmdline ? p->cmdline : "", " "),
+		 p->cmdline ? p->cmdline : "");
+	return *p->comm && !strcmp(last_part(started), p->comm) ? p->comm
+								: file;
 }
 
 static void put_times(struct text *t, const struct survey *s, int used)

@@ -407,10 +407,23 @@ void report_sum_json(FILE *out, const struct report_sum *sum)
 	end(&w, &sum->gaps);
 }
 
+static json_t *ps_summary_json(const struct survey *s)
+{
+	json_int_t n = 0;
+
+	for (size_t i = 0; i < s->n_sets; i++)
+		n += (json_int_t)s->sets[i].snapshot->n;
+	return json_pack("{s:I, s:I, s:I}", "tasks", n, "duration_ms",
+			 (json_int_t)s->duration_ms, "stopped_ms",
+			 (json_int_t)s->stopped_ms);
+}
+
 void report_ps_json(FILE *out, const struct report *r)
 {
 	const struct survey *s = r->survey;
 	struct frame_writer w = begin(out, s);
+
+	put(&w, "summary", ps_summary_json(s));
 	struct frame_writer tasks = open_frame(&w, "tasks", '[');
 
 	for (size_t k = 0; k < s->n_sets; k++) {

@@ -220,7 +220,9 @@ static struct tcp_socket **suspects(struct survey *s, size_t *n_ret)
 	return v;
 }
 
-static void wait_for_second(const struct survey *s)
+/* @examined_ns: when the peers had been looked at, which takes long on a host
+ * of many namespaces, or of much else to do; 0: they were not. */
+static void wait_for_second(const struct survey *s, int64_t examined_ns)
 {
 	int64_t from = s->started_mono_ns;
 
@@ -237,7 +239,9 @@ static void wait_for_second(const struct survey *s)
 	int64_t now = clock_mono_ns();
 	if (from > now)
 		from = now;
-	clock_sleep_until(from + SURVEY_WAIT_MS * INT64_C(1000000));
+	int64_t until = from + SURVEY_WAIT_MS * INT64_C(1000000);
+	int64_t apart = examined_ns + SURVEY_LOOKS_MS * INT64_C(1000000);
+	clock_sleep_until(examined_ns && apart > until ? apart : until);
 }
 
 /*
@@ -381,6 +385,7 @@ static struct error *second_half(struct survey *s,
 {
 	struct tcp_socket **v = NULL;
 	struct net_facts *facts = NULL;
+	int64_t examined_ns = 0;
 	size_t n = 0;
 	struct error *err = NULL;
 
@@ -394,11 +399,13 @@ static struct error *second_half(struct survey *s,
 					       s->arena, facts);
 		if (err)
 			return err;
+		if (opt->examine && n)
+			examined_ns = clock_mono_ns();
 	}
 	if (!opt->quick && (n || s->n_sets)) {
 		/* A recording has its second sample already. */
 		if (s->n_sets || !opt->net.replay_from)
-			wait_for_second(s);
+			wait_for_second(s, examined_ns);
 		if (n)
 			err = resample(s, opt, v, n, facts);
 		if (!err)

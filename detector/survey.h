@@ -27,6 +27,7 @@
 
 /** Between two samples; several keepalive and RTT granules fit in it. */
 #define SURVEY_WAIT_MS 1000
+#define SURVEY_LOOKS_MS 510 /* netwatch/verdict.h: 500 between two at a peer */
 
 /** Probes on the suspects, between two judgements; see survey_probe.h. */
 struct survey_probing {

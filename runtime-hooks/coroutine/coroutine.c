@@ -23,7 +23,7 @@ struct context {
 	struct live mem;
 	struct native *native; /* NULL: this machine's stacks cannot be had */
 	struct arena *arena;
-	struct intern_table uncertain;
+	struct intern_table uncertain, st_stacks;
 	struct tsc_moment begin;
 	raddr_t roots[ROOT_MAX]; /* of the active ones */
 	size_t n_roots, n_idle;
@@ -47,6 +47,7 @@ static void co_detach(void *arg)
 	if (!ctx)
 		return;
 	intern_free(&ctx->uncertain);
+	intern_free(&ctx->st_stacks);
 	native_close(ctx->native);
 	arena_destroy(ctx->arena);
 	free(ctx);
@@ -346,6 +347,8 @@ static struct error *read_st(struct context *ctx,
 		.alive_ns = alive_ns(ctx->process),
 		.now_wall_us = clock_wall_ms() * 1000,
 		.now_mono_ns = clock_mono_ns(),
+		.variants = &ctx->st_stacks,
+		.arena = ctx->arena,
 	};
 
 	return st_read(&in, room, snap, &ctx->st_unseen);
@@ -406,6 +409,40 @@ static struct error *read_tables(struct context *ctx,
 	return ctx->has_st ? read_st(ctx, opt, st_room, snap) : NULL;
 }
 
+static int by_tid(const void *a, const void *b)
+{
+	const pid_t *x = a, *y = b;
+
+	return *x < *y ? -1 : *x > *y;
+}
+
+/*
+ * A thread that has ended leaves its coroutine running in the table, and in a
+ * child of fork(2) all but one are somebody else's.
+ */
+static void forget_ended_threads(const struct process *p,
+				 struct task_snapshot *snap)
+{
+	AUTO_ARENA struct arena *arena = NULL;
+	pid_t *tids = NULL;
+	size_t n = 0;
+
+	for (size_t i = 0; i < snap->n; i++) {
+		struct task *t = &snap->tasks[i];
+
+		if (!t->tid)
+			continue;
+		if (!arena) {
+			arena = arena_create();
+			if (arena)
+				error_free(
+					process_threads(p, arena, &tids, &n));
+		}
+		if (!n || !bsearch(&t->tid, tids, n, sizeof(*tids), by_tid))
+			t->tid = 0;
+	}
+}
+
 static struct error *take(struct context *ctx,
 			  const struct runtime_options *opt,
 			  struct task_snapshot *snap)
@@ -425,6 +462,8 @@ static struct error *take(struct context *ctx,
 		err = native_begin(ctx->native);
 	if (!err)
 		err = read_tables(ctx, opt, roots, n, snap);
+	if (!err)
+		forget_ended_threads(ctx->process, snap);
 	if (!err && !process_alive(ctx->process))
 		err = process_error(ctx->process, ESRCH, "memory of");
 	return err;

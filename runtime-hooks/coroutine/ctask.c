@@ -31,7 +31,7 @@ static const struct {
 uint64_t ctask_id(uint32_t number, uint32_t incarnation, uint32_t index)
 {
 	return (uint64_t)number << NUMBER_SHIFT ^
-	       ((uint64_t)incarnation << 32 | index);
+	       ((uint64_t)(incarnation - 1) << 32 | (index + 1ull));
 }
 
 uint64_t ctask_parent(uint32_t number, uint32_t parent,
@@ -113,10 +113,17 @@ static void set_deadline(const struct lines_in *in, int64_t at, struct task *t)
 		t->read_deadline = deadline;
 }
 
-/* The hook has noted when it parked: that is exact. */
-static void set_since(const struct lines_in *in, uint64_t tsc, struct task *t)
+/*
+ * The mark is of a moment before the park. Where the hook made it, that is the
+ * call which would have blocked, and the park followed. Where the program did
+ * (stranded_park()), it is its last stranded_tick(), and nobody knows whether
+ * that is called as often as it should be: then it only bounds the wait from
+ * above.
+ */
+static void set_since(const struct lines_in *in, const struct stranded_task *v,
+		      struct task *t)
 {
-	int64_t since = tsc_mono_ns(&in->rate, tsc, in->alive_ns), ago;
+	int64_t since = tsc_mono_ns(&in->rate, v->since, in->alive_ns), ago;
 
 	t->blocked.at_most_ms = in->alive_ns / 1000000;
 	t->blocked.at_most_source = BLOCKED_PROCESS;
@@ -125,11 +132,14 @@ static void set_since(const struct lines_in *in, uint64_t tsc, struct task *t)
 	ago = in->rate.now.mono_ns - since;
 	if (ago < 0) // while we were reading
 		ago = 0;
-	t->wait_since_mono_ns = t->parked_before_mono_ns = since;
-	t->blocked.at_least_ms = ago / 1000000;
-	t->blocked.at_least_source = BLOCKED_WAITSINCE;
+	t->wait_since_mono_ns = since;
 	t->blocked.at_most_ms = ago / 1000000 + 1;
 	t->blocked.at_most_source = BLOCKED_WAITSINCE;
+	if (!(v->flags & HOOK_FLAG_PC_RETURN))
+		return;
+	t->parked_before_mono_ns = since;
+	t->blocked.at_least_ms = ago / 1000000;
+	t->blocked.at_least_source = BLOCKED_WAITSINCE;
 }
 
 static void set_wait(const struct lines_in *in, struct arena *arena,
@@ -140,7 +150,7 @@ static void set_wait(const struct lines_in *in, struct arena *arena,
 	t->wait = ops[op].kind;
 	t->reason = ops[op].reason;
 	set_fd(line, ops[op].file, t);
-	set_since(in, line->v.since, t);
+	set_since(in, &line->v, t);
 	if (line->more.incarnation && line->v.flags & HOOK_FLAG_MORE) {
 		set_deadline(in, line->more.deadline_ns, t);
 		set_object(arena, line->more.object, t);
@@ -161,6 +171,14 @@ static void set_seen(const struct lines_in *in, struct arena *arena,
 	t->wait_since_mono_ns = t->parked_before_mono_ns = 0;
 	t->blocked.at_least_ms = 0;
 	t->blocked.at_least_source = BLOCKED_UNKNOWN;
+}
+
+/* It cannot go on, so it waits for nothing; whatever its line says. */
+static void set_gone(struct task *t)
+{
+	t->state = TASK_UNKNOWN;
+	t->reason = "stack gone";
+	t->fd_proof = FD_UNKNOWN;
 }
 
 static void set_running(const struct lines_in *in,
@@ -191,6 +209,10 @@ void ctask_fill(const struct lines_in *in, struct arena *arena,
 	if (site) {
 		t->created_by = site->created_by;
 		t->start = site->start;
+	}
+	if (line->unreadable) {
+		set_gone(t);
+		return;
 	}
 	switch (line->v.state) {
 	case HOOK_CREATED:

@@ -16,7 +16,8 @@ struct ctask_line {
 	const char *name;      /* in the snapshot's arena; NULL none */
 	const struct stack *stack;
 	bool torn;	 /* changed under our hands, again and again */
-	bool unreadable; /* its stack was to be had and was not */
+	bool unreadable; /* parked, and its stack is not there: it has ended
+			     without a word, or the table lies */
 };
 
 /** Fill @t, which is zeroed, from @line; site may be NULL. */
@@ -24,7 +25,10 @@ void ctask_fill(const struct lines_in *in, struct arena *arena,
 		const struct ctask_line *line, const struct lines_site *site,
 		struct task *t);
 
-/** The id of line @index in its present incarnation. */
+/**
+ * The id of line @index in its present incarnation, as it is shown: 1, 2, 3 ...
+ * while no line was used twice. @number tells tables apart.
+ */
 uint64_t ctask_id(uint32_t number, uint32_t incarnation, uint32_t index);
 
 /**

@@ -6,7 +6,7 @@
 #include <string.h>
 
 #define BATCH_STACKS 1024u /* lines, when stacks are read: 4 MiB of them */
-#define BATCH_LINES 4096u  /* when not */
+#define BATCH_LINES 1024u  /* when not: their items stay in the cache */
 #define PAGE ((raddr_t)4096)
 
 static raddr_t line_addr(const struct hook_root *r, uint32_t index)

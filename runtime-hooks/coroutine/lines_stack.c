@@ -3,6 +3,8 @@
 
 #include <errno.h>
 
+#include "runtime-hooks/coroutine/variant.h"
+
 #define STACK_MAX ((uint64_t)1 << 30)
 #define PAGE ((raddr_t)4096)
 
@@ -109,35 +111,10 @@ static void read_marks(struct pass *pass)
 			pass->items[pass->todo[i]].gone = false;
 }
 
-/* The same stack, of which nothing is certain. */
-static const struct stack *doubted(struct pass *pass, const struct stack *stack)
+/* Where a call was made that it may have gone on from. */
+static void doubt(struct frame *frame)
 {
-	const struct lines_in *in = pass->in;
-	uint64_t key = (uint64_t)(uintptr_t)stack;
-	struct stack *copy = intern_get(in->uncertain, key);
-	const struct frame **frames;
-
-	if (copy || !stack)
-		return copy;
-	copy = arena_memdup(in->arena, stack, sizeof(*stack));
-	frames = arena_array(in->arena, stack->n, sizeof(*frames));
-	for (uint32_t i = 0; copy && frames && i < stack->n; i++) {
-		struct frame *frame = arena_memdup(in->arena, stack->frames[i],
-						   sizeof(*frame));
-
-		if (!frame)
-			goto nomem;
-		frame->uncertain = true;
-		frames[i] = frame;
-	}
-	if (!copy || !frames)
-		goto nomem;
-	copy->frames = frames;
-	if (intern_add(in->uncertain, key, copy))
-		return copy;
-nomem:
-	pass->nomem = true;
-	return NULL;
+	frame->uncertain = true;
 }
 
 static void unwind(struct pass *pass, uint32_t k)
@@ -164,8 +141,12 @@ static void unwind(struct pass *pass, uint32_t k)
 	pass->nomem |= rc == -ENOMEM;
 	if (rc || !result.stack->n)
 		return;
-	it->line.stack = v->state == HOOK_SEEN ? doubted(pass, result.stack)
-					       : result.stack;
+	it->line.stack = result.stack;
+	if (v->state != HOOK_SEEN)
+		return;
+	it->line.stack = variant_of(pass->in->uncertain, pass->in->arena,
+				    result.stack, doubt);
+	pass->nomem |= !it->line.stack;
 }
 
 void lines_find_stacks(struct pass *pass)
@@ -179,7 +160,7 @@ void lines_find_stacks(struct pass *pass)
 
 		if (it->stack_len && pass->in->native)
 			unwind(pass, pass->todo[i]);
-		it->line.unreadable = wants_stack(it) && !it->line.stack &&
-				      pass->in->native;
+		it->line.unreadable = wants_stack(it) && !it->stack_len &&
+				      !pass->in->mem->error;
 	}
 }

@@ -5,86 +5,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/cleanup.h"
 #include "runtime-hooks/coroutine/ctask.h"
-#include "runtime-hooks/native/elffile.h"
+#include "runtime-hooks/coroutine/st_layout.h"
+#include "runtime-hooks/coroutine/variant.h"
 
-#define RETRIES 3
 #define POLL_MAX 1024u /* files of one st_poll() */
 #define STACK_COPY 8192u
-
-/* common.h of State Threads 1.9, LP64. */
-struct st_list {
-	raddr_t next, prev;
-};
-
-struct st_vp {
-	raddr_t idle_thread;
-	uint64_t last_clock; /* us */
-	struct st_list run_q, io_q, zombie_q;
-	int32_t pagesize;
-	int32_t pad;
-	raddr_t sleep_q; /* root of a heap of threads */
-	int32_t sleepq_size;
-	int32_t pad2;
-};
-
-struct st_thread {
-	int32_t state, flags;
-	raddr_t start, arg, retval;
-	raddr_t stack;
-	struct st_list links, wait_links;
-	uint64_t due; /* us */
-	raddr_t left, right;
-	int32_t heap_index, pad;
-	raddr_t private_data, term;
-	/* jmp_buf, as md.S fills it */
-	uint64_t rbx, rbp, r12, r13, r14, r15, rsp, rip;
-};
-
-struct st_stack {
-	struct st_list links;
-	raddr_t vaddr;
-	int32_t vaddr_size, stk_size;
-	raddr_t stk_bottom, stk_top, sp;
-};
-
-struct st_pollq {
-	struct st_list links;
-	raddr_t thread, pds;
-	int32_t npds, on_ioq;
-};
-
-_Static_assert(offsetof(struct st_vp, sleepq_size) == 80, "libst 1.9");
-_Static_assert(offsetof(struct st_thread, due) == 72, "libst 1.9");
-_Static_assert(offsetof(struct st_thread, rbx) == 120, "libst 1.9");
-_Static_assert(offsetof(struct st_pollq, on_ioq) == 36, "libst 1.9");
-
-enum st_state {
-	ST_RUNNING,
-	ST_RUNNABLE,
-	ST_IO_WAIT,
-	ST_LOCK_WAIT,
-	ST_COND_WAIT,
-	ST_SLEEPING,
-	ST_ZOMBIE,
-	ST_SUSPENDED,
-};
-#define ST_PRIMORDIAL 1
-#define ST_IDLE 2
-#define ST_ON_SLEEPQ 4
-
-/* md.S, _st_md_cxt_save for x86-64: which register goes where. */
-static const uint8_t save_code[] = {
-	0x48, 0x89, 0x1f,				      // mov %rbx,(%rdi)
-	0x48, 0x89, 0x6f, 0x08,				      // %rbp
-	0x4c, 0x89, 0x67, 0x10,				      // %r12
-	0x4c, 0x89, 0x6f, 0x18,				      // %r13
-	0x4c, 0x89, 0x77, 0x20,				      // %r14
-	0x4c, 0x89, 0x7f, 0x28,				      // %r15
-	0x48, 0x8d, 0x54, 0x24, 0x08, 0x48, 0x89, 0x57, 0x30, // 8(%rsp)
-	0x48, 0x8b, 0x04, 0x24, 0x48, 0x89, 0x47, 0x38,	      // (%rsp)
-};
 
 /* One that was found, and by what. */
 struct found {
@@ -100,113 +26,6 @@ struct walk {
 	size_t n, cap;
 	bool nomem, torn;
 };
-
-static void *bytes_of(const struct elffile *file, const char *section,
-		      size_t *len_ret)
-{
-	const Elf64_Shdr *header = elffile_section(file, section);
-
-	return header ? elffile_bytes(file, header, len_ret) : NULL;
-}
-
-static void take_symbol(const Elf64_Sym *sym, const char *name,
-			struct st_symbols *ret)
-{
-	if (!strcmp(name, "_st_this_vp") &&
-	    sym->st_size >= sizeof(struct st_vp))
-		ret->vp = sym->st_value;
-	else if (!strcmp(name, "_st_md_cxt_save"))
-		ret->save = sym->st_value;
-	else if (!strcmp(name, "_st_active_count"))
-		ret->active = sym->st_value;
-}
-
-bool st_symbols(const struct process *p, struct st_symbols *ret)
-{
-	static const char name[] = "\0_st_this_vp";
-	AUTO_CLOSE int fd = elffile_open_link(p->procfd, "exe");
-	AUTO_ELFFILE struct elffile file = { .fd = -1 };
-	AUTO_FREE char *strings = NULL;
-	AUTO_FREE uint8_t *table = NULL;
-	size_t len = 0, size = 0;
-
-	memset(ret, 0, sizeof(*ret));
-	if (fd < 0 || elffile_read(fd, &file) ||
-	    elffile_section(&file, ".gopclntab"))
-		return false;
-	strings = bytes_of(&file, ".strtab", &len);
-	if (!strings || !memmem(strings, len, name, sizeof(name)))
-		return false;
-	table = bytes_of(&file, ".symtab", &size);
-	for (size_t at = 0; table && size - at >= sizeof(Elf64_Sym);
-	     at += sizeof(Elf64_Sym)) {
-		Elf64_Sym sym;
-
-		memcpy(&sym, table + at, sizeof(sym));
-		// there is a NUL after the last
-		if (sym.st_name < len && sym.st_shndx != SHN_UNDEF)
-			take_symbol(&sym, strings + sym.st_name, ret);
-	}
-	return ret->vp && ret->save;
-}
-
-static bool is_ring(struct live *mem, raddr_t head, const struct st_list *list)
-{
-	struct st_list next, prev;
-
-	return live_plausible(list->next, 8) && live_plausible(list->prev, 8) &&
-	       live_read(mem, list->next, &next, sizeof(next)) &&
-	       live_read(mem, list->prev, &prev, sizeof(prev)) &&
-	       next.prev == head && prev.next == head;
-}
-
-/* Its idle thread is there from the beginning to the end. */
-static bool is_sound(struct live *mem, raddr_t at, const struct st_vp *vp)
-{
-	struct st_thread idle;
-	struct st_stack stack;
-
-	return live_plausible(vp->idle_thread, 8) &&
-	       live_read(mem, vp->idle_thread, &idle, sizeof(idle)) &&
-	       idle.flags & ST_IDLE && idle.state <= ST_SUSPENDED &&
-	       live_plausible(idle.stack, 8) &&
-	       live_read(mem, idle.stack, &stack, sizeof(stack)) &&
-	       stack.stk_bottom < stack.stk_top &&
-	       stack.stk_top - stack.stk_bottom == (uint64_t)stack.stk_size &&
-	       vp->idle_thread > stack.stk_bottom &&
-	       is_ring(mem, at + offsetof(struct st_vp, zombie_q),
-		       &vp->zombie_q);
-}
-
-struct error *st_find(struct live *mem, struct native *native,
-		      const struct st_symbols *sym, struct st *ret)
-{
-	uint8_t code[sizeof(save_code)];
-	struct st_vp vp;
-	struct st st = { 0 };
-	raddr_t save;
-
-	if (native_symbol(native, "", "_st_md_cxt_save", &save, NULL))
-		return error_new(ERROR_ABSENT, "no State Threads");
-	st.vp = sym->vp + (save - sym->save);
-	if (sym->active)
-		st.active = sym->active + (save - sym->save);
-	if (!live_read(mem, save, code, sizeof(code)) ||
-	    memcmp(code, save_code, sizeof(code)) != 0)
-		return error_new(ERROR_CORRUPT,
-				 "State Threads of another version than 1.9");
-	if (!live_read(mem, st.vp, &vp, sizeof(vp)) || !vp.idle_thread)
-		return error_new(ERROR_ABSENT,
-				 "State Threads are not in use yet");
-	// the rings move while it runs
-	for (int i = 0; !is_sound(mem, st.vp, &vp); i++)
-		if (i == RETRIES || !live_read(mem, st.vp, &vp, sizeof(vp)))
-			return error_new(ERROR_CORRUPT,
-					 "State Threads of another version "
-					 "than 1.9: its queues make no sense");
-	*ret = st;
-	return NULL;
-}
 
 static bool add(struct walk *w, raddr_t thread, raddr_t pollq)
 {
@@ -352,7 +171,8 @@ static bool read_record(const struct st_in *in, const struct found *f,
 	if (s->has_stack &&
 	    (!live_plausible(s->t.stack, 8) ||
 	     !live_read(in->mem, s->t.stack, &s->stack, sizeof(s->stack)) ||
-	     s->t.rsp < s->stack.stk_bottom || s->t.rsp > s->stack.stk_top))
+	     s->t.regs[ST_RSP] < s->stack.stk_bottom ||
+	     s->t.regs[ST_RSP] > s->stack.stk_top))
 		return false;
 	return read_pollq(in, f, s);
 }
@@ -361,21 +181,30 @@ static uint32_t stack_len(const struct seen *s)
 {
 	uint64_t len = STACK_COPY;
 
-	if (s->has_stack && s->stack.stk_top - s->t.rsp < len)
-		len = s->stack.stk_top - s->t.rsp;
+	if (s->has_stack && s->stack.stk_top - s->t.regs[ST_RSP] < len)
+		len = s->stack.stk_top - s->t.regs[ST_RSP];
 	return (uint32_t)len;
+}
+
+/* Linked into the program as it is, the library looks like it. */
+static void tell_library(struct frame *frame)
+{
+	if (strncmp(frame->function, "st_", 3) != 0 &&
+	    strncmp(frame->function, "_st_", 4) != 0)
+		return;
+	frame->own = false;
+	frame->runtime = true;
 }
 
 static bool unwind(const struct st_in *in, struct seen *s)
 {
-	const uint64_t *r = &s->t.rbx;
 	static const enum native_reg order[] = {
 		NATIVE_RBX, NATIVE_RBP, NATIVE_R12, NATIVE_R13,
 		NATIVE_R14, NATIVE_R15, NATIVE_RSP, NATIVE_RIP,
 	};
 	struct native_regs regs = { .pc_is_return = true };
 	struct native_copy copy = {
-		.base = s->t.rsp,
+		.base = s->t.regs[ST_RSP],
 		.bytes = s->bytes,
 		.len = s->n_bytes,
 		.hi = s->has_stack ? s->stack.stk_top : 0,
@@ -383,10 +212,13 @@ static bool unwind(const struct st_in *in, struct seen *s)
 	struct native_result result;
 
 	for (size_t i = 0; i < sizeof(order) / sizeof(order[0]); i++)
-		native_regs_set(&regs, order[i], r[i]);
+		native_regs_set(&regs, order[i], s->t.regs[i]);
 	if (native_unwind(in->native, NATIVE_FAST, &regs, &copy, &result))
 		return false;
-	s->unwound = result.stack->n ? result.stack : NULL;
+	s->unwound = NULL;
+	if (result.stack->n)
+		s->unwound = variant_of(in->variants, in->arena, result.stack,
+					tell_library);
 	return true;
 }
 
@@ -397,13 +229,14 @@ static bool read_stack(const struct st_in *in, struct seen *s)
 	if (!in->stacks || s->t.state == ST_RUNNING)
 		return true;
 	s->n_bytes = stack_len(s);
-	if (!live_read(in->mem, s->t.rsp, s->bytes, s->n_bytes)) {
-		s->n_bytes = (uint32_t)(4096 - s->t.rsp % 4096);
-		if (!live_read(in->mem, s->t.rsp, s->bytes, s->n_bytes))
+	if (!live_read(in->mem, s->t.regs[ST_RSP], s->bytes, s->n_bytes)) {
+		s->n_bytes = (uint32_t)(4096 - s->t.regs[ST_RSP] % 4096);
+		if (!live_read(in->mem, s->t.regs[ST_RSP], s->bytes,
+			       s->n_bytes))
 			return true;
 	}
 	return unwind(in, s) &&
-	       live_read(in->mem, s->t.rsp, s->again, s->n_bytes) &&
+	       live_read(in->mem, s->t.regs[ST_RSP], s->again, s->n_bytes) &&
 	       !memcmp(s->bytes, s->again, s->n_bytes);
 }
 
@@ -411,7 +244,7 @@ static bool read_stack(const struct st_in *in, struct seen *s)
 static bool read_thread(const struct st_in *in, const struct found *f,
 			struct seen *s)
 {
-	for (int i = 0; i <= RETRIES; i++) {
+	for (int i = 0; i <= ST_RETRIES; i++) {
 		struct st_thread again;
 
 		if (read_record(in, f, s) && read_stack(in, s) &&
@@ -537,8 +370,8 @@ static void emit(const struct st_in *in, const struct found *f,
 	t->stack = s->unwound;
 	t->partial = in->stacks && !s->unwound && t->state == TASK_WAITING;
 	if (t->state != TASK_RUNNING) {
-		t->sp = s->t.rsp;
-		t->pc = s->t.rip;
+		t->sp = s->t.regs[ST_RSP];
+		t->pc = s->t.regs[ST_RIP];
 	}
 	if (live_plausible(s->t.start, 1))
 		t->start = native_frame(in->native, s->t.start, false);
@@ -631,7 +464,7 @@ struct error *st_read(const struct st_in *in, size_t room,
 	bool whole = false;
 	uint32_t active;
 
-	for (int i = 0; s && !whole && !w.nomem && i <= RETRIES; i++)
+	for (int i = 0; s && !whole && !w.nomem && i <= ST_RETRIES; i++)
 		whole = walk_once(&w);
 	if (s && !w.nomem) {
 		if (w.n)

@@ -56,6 +56,9 @@ struct st_in {
 	int64_t alive_ns;
 	int64_t now_wall_us; /* its clock, unless it was given another */
 	int64_t now_mono_ns;
+	/* stacks, with what is the library's told apart; between snapshots */
+	struct intern_table *variants;
+	struct arena *arena; /* for these */
 };
 
 /**

@@ -133,7 +133,7 @@ void *elffile_bytes(const struct elffile *file, const Elf64_Shdr *section,
 {
 	AUTO_FREE char *bytes = NULL;
 
-	if (section->sh_type == SHT_NOBITS ||
+	if (!section || section->sh_type == SHT_NOBITS ||
 	    section->sh_flags & SHF_COMPRESSED ||
 	    section->sh_size > ELFFILE_MAX_TABLE ||
 	    section->sh_size > file->size)

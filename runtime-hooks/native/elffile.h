@@ -48,7 +48,10 @@ int elffile_read(int fd, struct elffile *ret)
 void elffile_clear(struct elffile *file);
 /** The first section called @name, or NULL. */
 const Elf64_Shdr *elffile_section(const struct elffile *file, const char *name);
-/** Its bytes, malloc()ed, with a NUL after them; NULL: none, or too many. */
+/**
+ * The bytes of @section, malloc()ed, with a NUL after them; NULL: too many, or
+ * @section is NULL.
+ */
 void *elffile_bytes(const struct elffile *file, const Elf64_Shdr *section,
 		    size_t *len_ret);
 bool elffile_build_id(int fd, struct object_build_id *ret);

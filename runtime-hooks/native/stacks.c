@@ -51,6 +51,14 @@ static bool is_hook_inline(const struct names_frame *from)
 	       !strcmp(from->file + len - strlen(header), header);
 }
 
+/* Nor is what stands in front of the calls of a program that is hooked. */
+static bool is_hook(const struct object *object)
+{
+	static const char library[] = "libstranded-hook.";
+
+	return !strncmp(object->name, library, strlen(library));
+}
+
 static bool is_own(const struct object *object)
 {
 	if (object->main)
@@ -112,8 +120,8 @@ static struct frame *make_frame(struct native *native, const struct site *site,
 	frame->uncertain = site->flags & FRAME_UNCERTAIN;
 	if (object) {
 		frame->object = keep(native, object->name);
-		frame->runtime = native_is_runtime(object) ||
-				 is_hook_inline(from);
+		frame->hidden = is_hook(object) || is_hook_inline(from);
+		frame->runtime = native_is_runtime(object) || frame->hidden;
 		frame->own = !frame->runtime && is_own(object);
 	}
 	return frame->function ? frame : NULL;

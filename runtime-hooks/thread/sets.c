@@ -99,6 +99,11 @@ int wait_set_epoll(const struct process *p, int epfd, struct arena *arena,
 
 	snprintf(name, sizeof(name), "fdinfo/%d", epfd);
 	ssize_t len = process_slurp(p, name, FDINFO_MAX, &text);
+	if (len == -E2BIG) {
+		/* More than 100,000 fds: that it is a set is known. */
+		ret->cut = true;
+		return 0;
+	}
 	if (len < 0)
 		return (int)len;
 	return wait_set_epoll_parse(text, arena, ret);

@@ -2,6 +2,7 @@
 #include "runtime-hooks/thread/stop.h"
 
 #include <errno.h>
+#include <sched.h>
 #include <signal.h>
 #include <sys/ptrace.h>
 #include <sys/user.h>
@@ -11,7 +12,8 @@
 
 /* An interrupted thread stops at once, unless it sleeps uninterruptibly. */
 #define WAIT_NS INT64_C(100000000)
-#define POLL_NS 20000
+#define SPIN_NS 1000000 /* so long it is asked without a sleep in between */
+#define POLL_NS 100000
 
 #ifdef __x86_64__
 /* DWARF numbers beside the names of struct user_regs_struct. */
@@ -41,7 +43,7 @@ static void take_regs(const struct user_regs_struct *u, struct native_regs *r)
 /* Wait until @tid is stopped, but not for ever. */
 static int wait_stop(pid_t tid, int *status_ret)
 {
-	int64_t end = clock_mono_ns() + WAIT_NS;
+	int64_t begin = clock_mono_ns();
 
 	for (;;) {
 		pid_t got = waitpid(tid, status_ret, __WALL | WNOHANG);
@@ -50,9 +52,14 @@ static int wait_stop(pid_t tid, int *status_ret)
 			return -errno;
 		if (got == tid)
 			return WIFSTOPPED(*status_ret) ? 0 : -ESRCH;
-		if (clock_mono_ns() > end)
+		int64_t now = clock_mono_ns();
+		if (now - begin > WAIT_NS)
 			return -ETIMEDOUT;
-		clock_sleep_until(clock_mono_ns() + POLL_NS);
+		/* A sleep takes 50 us more than was asked for. */
+		if (now - begin > SPIN_NS)
+			clock_sleep_until(now + POLL_NS);
+		else if (now - begin > SPIN_NS / 4)
+			sched_yield(); /* it may need this processor to stop */
 	}
 }
 
@@ -79,6 +86,7 @@ int thread_stop(const struct process *p, pid_t tid, struct native_regs *regs,
 	*stopped_ns_ret = 0;
 	if (ptrace(PTRACE_SEIZE, tid, NULL, NULL) < 0)
 		return errno == EPERM ? -EBUSY : -errno;
+	begin = clock_mono_ns(); /* until now it ran on */
 	rc = ptrace(PTRACE_INTERRUPT, tid, NULL, NULL) < 0 ? -errno : 0;
 	if (!rc)
 		rc = wait_stop(tid, &status);

@@ -27,8 +27,8 @@
 	}
 
 static const struct syscall_kind kinds[] = {
-	IO(read, WAIT_READ),
-	IO(readv, WAIT_READ),
+	SOCKET_IO(read, WAIT_READ),
+	SOCKET_IO(readv, WAIT_READ),
 	IO(pread64, WAIT_READ),
 	IO(preadv, WAIT_READ),
 	IO(preadv2, WAIT_READ),
@@ -36,8 +36,8 @@ static const struct syscall_kind kinds[] = {
 	SOCKET_IO(recvmsg, WAIT_READ),
 	SOCKET_IO(recvmmsg, WAIT_READ),
 	IO(splice, WAIT_READ),
-	IO(write, WAIT_WRITE),
-	IO(writev, WAIT_WRITE),
+	SOCKET_IO(write, WAIT_WRITE),
+	SOCKET_IO(writev, WAIT_WRITE),
 	IO(pwrite64, WAIT_WRITE),
 	IO(pwritev, WAIT_WRITE),
 	IO(pwritev2, WAIT_WRITE),

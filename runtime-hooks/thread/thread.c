@@ -441,10 +441,11 @@ static bool minds_a_stop(const struct taking *t, const struct task *task)
 	if (!kind->eintr_timeout)
 		return kind->eintr;
 	AUTO_CLOSE int fd = process_dup_fd(t->ctx->process, (int)c.args[0]);
-	if (fd < 0 ||
-	    getsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &tv[0], &len) < 0 ||
-	    getsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &tv[1], &len) < 0)
+	if (fd < 0)
 		return true;
+	if (getsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &tv[0], &len) < 0 ||
+	    getsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &tv[1], &len) < 0)
+		return errno != ENOTSOCK;
 	return tv[0].tv_sec || tv[0].tv_usec || tv[1].tv_sec || tv[1].tv_usec;
 }
 
@@ -570,8 +571,10 @@ static struct error *thread_snapshot(void *arg,
 	if (err)
 		return err;
 	snap->duration_ns = clock_mono_ns() - snap->taken_mono_ns;
-	log_debug("thread", "snapshot: %zu threads, %" PRId64 " us", snap->n,
-		  snap->duration_ns / 1000);
+	log_debug("mem",
+		  "snapshot: %zu threads, %" PRId64 " us, stopped %" PRId64
+		  " us",
+		  snap->n, snap->duration_ns / 1000, snap->stopped_ns / 1000);
 	*ret = TAKE(snap);
 	return NULL;
 }

@@ -171,6 +171,23 @@ static struct error *unmute_router(struct lab_breaking *b, const char *name)
 	return lab_break_mute_router(&gone);
 }
 
+/* The other end of the cable notices it a little later. */
+static struct error *await_other_end(struct lab_breaking *b,
+				     const struct lab_end *end)
+{
+	struct lab_end other;
+
+	for (size_t i = 0; lab_plan_end(b->plan, end->to, i, &other); i++) {
+		AUTO_CLOSE int fd = -1;
+
+		if (strcmp(other.to, end->host))
+			continue;
+		struct error *err = lab_break_netns(b, end->to, &fd);
+		return err ? err : lab_net_carrier(fd, other.device);
+	}
+	return NULL;
+}
+
 struct error *lab_break_rebooted(struct lab_breaking *b)
 {
 	AUTO_CLOSE int limbo = -1;
@@ -191,6 +208,8 @@ struct error *lab_break_rebooted(struct lab_breaking *b)
 		err = lab_net_end(limbo, &end);
 		if (!err)
 			err = lab_net_carrier(limbo, end.device);
+		if (!err)
+			err = await_other_end(b, &end);
 	}
 	b->answer->b_rebooted = !err;
 	return err;

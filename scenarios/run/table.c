@@ -10,7 +10,7 @@
 #include "scenarios/run/run.h"
 
 #define WORDS_MAX 100
-#define ROW "%-29.29s %2s  %-27s %-17s %-12s %7s  %s\n"
+#define ROW "%-30.30s %2s  %-27s %-17s %-12s %7s  %s\n"
 
 static const char *const outcome_words[] = {
 	[OUTCOME_RIGHT] = "ok",

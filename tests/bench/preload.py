@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the hook costs a program: per switch of ucontext and of Boost.Context,
-per call of stranded/hook.h, per call that would block, per read that does not. Rounds with the hook and without take
-turns, so that both see the same machine."""
+per call of stranded/hook.h, per call that would block, per read that does not.
+Rounds with the hook and without take turns, so that both see the same
+machine."""
 import os
 import statistics
 

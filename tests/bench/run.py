@@ -3,8 +3,8 @@
 """Measures stranded beside its alternatives, in one run on one machine.
 
 usage: run.py [--quick] [PART...]     parts: goroutines latency sockets check
-                                      preload stacks
-                                      coroutines gate
+                                      stacks threads preload coroutines
+                                      gate
 
 Prints a table; never fails because something is slow. Medians of several runs;
 "first" is the first look at a process, with all that is found out once.
@@ -27,6 +27,7 @@ sys.path.insert(0, os.path.join(ROOT, "tests", "lib"))
 import gobuild      # noqa: E402
 import netns        # noqa: E402
 import preload      # noqa: E402
+import threads      # noqa: E402
 import tool         # noqa: E402
 
 QUICK = "--quick" in sys.argv
@@ -364,8 +365,10 @@ def bench_gate(_):
 
 PARTS = {"goroutines": bench_goroutines, "latency": bench_latency,
          "sockets": bench_sockets, "check": bench_check,
+         "stacks": bench_stacks,
          "preload": lambda snapshot: preload.bench(row),
-         "stacks": bench_stacks, "coroutines": bench_coroutines,
+         "threads": lambda snapshot: threads.bench(row, OUT, QUICK),
+         "coroutines": bench_coroutines,
          "gate": bench_gate}
 
 

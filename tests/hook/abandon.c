@@ -2,11 +2,12 @@
 
 /*
  * Contexts of Boost that are thrown away while they are parked: ten on one
- * stack, each made when the one before was left there, and two on mappings of
- * which one is unmapped. Prints how many were made and how many are gone.
+ * stack, each made when the one before was left there, two on mappings of which
+ * one is unmapped, and two on the heap of which one is freed. Prints how many were made and how many are gone.
  */
 #include <stddef.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <sys/mman.h>
 
 #define STACK_BYTES (64 * 1024)
@@ -46,7 +47,17 @@ int main(void)
 	start(kept);
 	start(gone);
 	munmap(gone, STACK_BYTES);
-	printf("{\"made\": 12, \"gone\": 10}\n");
+	kept = malloc(STACK_BYTES);
+	gone = malloc(STACK_BYTES);
+	if (!kept || !gone)
+		return 1;
+	start(kept);
+	start(gone);
+	free(gone);
+	/* and what has nothing to do with it */
+	free(NULL);
+	free(malloc(STACK_BYTES / 2));
+	printf("{\"made\": 14, \"gone\": 11}\n");
 	fflush(stdout);
 	return getchar() == EOF;
 }

@@ -5,6 +5,7 @@
  *        ucontexts threads N THREADS
  *        ucontexts fork N
  *        ucontexts saved
+ *        ucontexts freed
  *
  * Coroutines on ucontext(3) that ask a socket and give way. Each mode prints
  * what is true of them, {"fds", "created", "ended"}, and goes on after a line
@@ -18,6 +19,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <ucontext.h>
@@ -265,6 +268,8 @@ static void forks(int n)
 	pid_t child = fork();
 	must(child >= 0, "fork");
 	if (!child) {
+		/* the test ends its parent, and knows nothing of it */
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
 		for (int i = 0; i < n; i += 2) {
 			/* on the stack of one that will not go on */
 			prepare(&all[i], (void (*)(void))body_in_turn, 2,
@@ -352,8 +357,70 @@ static void saved(void)
 	next_line();
 }
 
+/* freed: the last switch is like any other, and the scheduler frees the
+ * stack; by sizes, from malloc(), aligned to pages, and mapped. */
+
+static struct coroutine thrown[40];
+
+static size_t bytes(int i)
+{
+	static const size_t more[] = { 0, 1, 8, 15, 70000, 200000 };
+
+	return STACK_BYTES + more[i % 6];
+}
+
+static char *block(int i)
+{
+	size_t size = bytes(i);
+	void *p = NULL;
+
+	if (i % 4 == 3)
+		must(!posix_memalign(&p, 4096, size), "posix_memalign");
+	else if (i % 4 == 2)
+		p = mmap(NULL, size, PROT_READ | PROT_WRITE,
+			 MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	return p ? p : malloc(size);
+}
+
+static void freed(void)
+{
+	struct coroutine *parked[40];
+	int n = 0;
+
+	for (int i = 0; i < 40; i++) {
+		struct coroutine *c = &thrown[i];
+
+		make_body(c);
+		char *was = c->stack;
+		c->stack = block(i);
+		getcontext(&c->here);
+		c->here.uc_stack.ss_sp = c->stack;
+		c->here.uc_stack.ss_size = bytes(i);
+		makecontext(&c->here, (void (*)(void))body, 2,
+			    (unsigned)((uintptr_t)c >> 32),
+			    (unsigned)(uintptr_t)c);
+		free(was);
+		resume(c);
+	}
+	for (int i = 0; i < 40; i++) {
+		if (i % 3 && i % 4 == 2)
+			munmap(thrown[i].stack, bytes(i));
+		else if (i % 3)
+			free(thrown[i].stack);
+		else
+			parked[n++] = &thrown[i];
+	}
+	/* each was made twice */
+	say(parked, n, 80, 80 - n);
+	next_line();
+}
+
 int main(int argc, char **argv)
 {
+	if (argc > 1 && !strcmp(argv[1], "freed")) {
+		freed();
+		return 0;
+	}
 	if (argc > 1 && !strcmp(argv[1], "saved")) {
 		saved();
 		return 0;

@@ -65,6 +65,14 @@ def test_contexts_that_are_saved_alone_and_copied():
             assert new.seq > old.seq
 
 
+def test_who_has_lost_the_stack_has_ended():
+    program = built("ucontexts", ["tests/hook/ucontexts.c"])
+    with hooked(program, "freed") as contexts:
+        truth = contexts.truth()
+        assert truth["ended"] == 66
+        agrees(truth)
+
+
 def test_coroutines_that_change_threads():
     program = built("ucontexts", ["tests/hook/ucontexts.c"])
     with hooked(program, "threads", 500, 4) as contexts:
@@ -85,7 +93,7 @@ def test_a_child_of_fork_has_a_table_of_its_own():
 
 
 HOOK = ["runtime-hooks/coroutine/hook/%s.c" % name for name in
-        ("table", "ucontext")]
+        ("stacks", "table", "ucontext")]
 QUIET = dict(os.environ, ASAN_OPTIONS="verify_asan_link_order=0:"
              "detect_leaks=0")
 

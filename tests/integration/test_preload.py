@@ -129,6 +129,22 @@ def test_fibers_that_come_and_go_on_several_threads_are_all_counted():
             [hooktable.SYSTEM]
 
 
+def test_coroutines_of_asio_are_listed_as_long_as_they_live():
+    """Boost.Coroutine tells no end: the stack is freed, that is all."""
+    program = built("spawn", ["tests/hook/spawn.cc"], "-lboost_coroutine",
+                    "-lboost_context")
+    with hooked(program) as spawn:
+        truth = spawn.truth()
+        assert truth["over"] == 15 and len(truth["fds"]) == 6, truth
+        table = hooktable.Table(spawn.pid)
+        # the acceptor, five clients and their sessions
+        assert len(table.parked()) == 11
+        assert table.created - table.ended == 11
+        assert set(truth["fds"]) <= set(fds(table.parked()))
+        assert [x.fd for x in table.parked()
+                if hooktable.OPS[x.op] == "accept"] == truth["fds"][:1]
+
+
 def test_contexts_end_when_they_end_and_not_before():
     program = built("contexts", ["tests/hook/contexts.cc"], "-lboost_context")
     with hooked(program, 10) as contexts:

@@ -178,7 +178,7 @@ def test_a_victim_that_could_not_be_built_is_no_pass(own):
 # --- twins: coroutines, threads, event loops ---
 
 KINDS = ["ucontext-reader", "pcl-reader", "pth-reader", "boost-fiber-reader",
-         "state-threads-reader", "hook-header-reader", "thread-reader",
+         "state-threads-reader", "state-threads-stripped", "hook-header-reader", "thread-reader",
          "python-thread-reader", "java-thread-reader", "poll-loop",
          "epoll-loop"]
 

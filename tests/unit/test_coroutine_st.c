@@ -14,6 +14,21 @@
 
 #define MAX_PAIRS 256
 
+/* Of the test that runs, for when it fails in the middle. */
+static char last_dir[64];
+
+static int clean_up(void **state)
+{
+	char command[128];
+
+	(void)state;
+	if (!*last_dir)
+		return 0;
+	snprintf(command, sizeof(command), "rm -rf %s", last_dir);
+	*last_dir = '\0';
+	return system(command);
+}
+
 struct victim {
 	char dir[64], program[128];
 	pid_t pid;
@@ -68,6 +83,7 @@ static void start(struct victim *v, const char *n, const char *how)
 	memset(v, 0, sizeof(*v));
 	strcpy(v->dir, "/tmp/stranded-states-XXXXXX");
 	assert_non_null(mkdtemp(v->dir));
+	strcpy(last_dir, v->dir);
 	snprintf(v->program, sizeof(v->program), "%s/states", v->dir);
 	snprintf(command, sizeof(command),
 		 "gcc %s -D_GNU_SOURCE -o %s tests/victims/coroutine/states.c "
@@ -141,6 +157,13 @@ static void check_one(const struct victim *v, const struct task_snapshot *snap,
 	assert_string_equal(t->start->function, function);
 	assert_false(t->stack->incomplete);
 	assert_false(t->system);
+	// the first frame that is not the library's
+	for (uint32_t i = 0; i < t->stack->n; i++)
+		if (!t->stack->frames[i]->runtime) {
+			assert_string_equal(t->stack->frames[i]->function,
+					    function);
+			break;
+		}
 }
 
 static void test_each_kind_of_wait(void **state)
@@ -243,12 +266,14 @@ static void test_without_symbols_it_is_not_seen(void **state)
 	finish(&v);
 }
 
+#define T(f) cmocka_unit_test_teardown(f, clean_up)
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_each_kind_of_wait),
-		cmocka_unit_test(test_no_wrong_stack_while_they_move),
-		cmocka_unit_test(test_without_symbols_it_is_not_seen),
+		T(test_each_kind_of_wait),
+		T(test_no_wrong_stack_while_they_move),
+		T(test_without_symbols_it_is_not_seen),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -59,7 +59,7 @@ static void test_every_line_is_a_task(void **state)
 	for (uint32_t i = 0; i < 100; i++) {
 		const struct task *t = &snap->tasks[i];
 
-		assert_int_equal(t->id, 1ull << 32 | i);
+		assert_int_equal(t->id, i + 1);
 		assert_int_equal(t->state, TASK_WAITING);
 		assert_int_equal(t->wait, WAIT_READ);
 		assert_int_equal(t->fd, i + 3);
@@ -162,9 +162,9 @@ static void test_parents_also_those_that_ended(void **state)
 	look->w.lines[0][3].parent = 4000;			 // no such line
 	look->w.lines[0][4].parent = 8 | 9u << HOOK_PARENT_BITS; // nor life
 	snap = take();
-	assert_int_equal(snap->tasks[0].parent_id, 1027ull << 32 | 7);
-	assert_int_equal(snap->tasks[1].parent_id, 1026ull << 32 | 7);
-	assert_int_equal(snap->tasks[2].parent_id, 5ull << 32 | 7);
+	assert_int_equal(snap->tasks[0].parent_id, 1026ull << 32 | 8);
+	assert_int_equal(snap->tasks[1].parent_id, 1025ull << 32 | 8);
+	assert_int_equal(snap->tasks[2].parent_id, 4ull << 32 | 8);
 	assert_int_equal(snap->tasks[3].parent_id, 0);
 	assert_int_equal(snap->tasks[4].parent_id, 0);
 }
@@ -183,7 +183,7 @@ static void test_tasks_ascend_by_id(void **state)
 		assert_true(snap->tasks[i - 1].id < snap->tasks[i].id);
 	for (size_t i = 0; i < snap->n; i++)
 		assert_int_equal(snap->tasks[i].fd,
-				 (uint32_t)snap->tasks[i].id + 3);
+				 (uint32_t)snap->tasks[i].id + 2);
 }
 
 static void test_names_and_deadlines(void **state)
@@ -226,7 +226,7 @@ static void test_names_and_deadlines(void **state)
 static void test_a_stack_without_its_mark_is_not_its_own(void **state)
 {
 	AUTO_TASKS struct task_snapshot *snap = NULL;
-	uint64_t id = 1ull << 32 | 5;
+	uint64_t id = 1ull << 32 | 5; /* as the hook has it */
 
 	(void)state;
 	for (uint32_t i = 5; i < 8; i++)
@@ -238,9 +238,29 @@ static void test_a_stack_without_its_mark_is_not_its_own(void **state)
 	look->w.stack[501] = id ^ HOOK_MARK;
 	snap = take();
 	assert_int_equal(snap->n, 98);
-	assert_non_null(task_snapshot_find(snap, id));
-	assert_null(task_snapshot_find(snap, 1ull << 32 | 6));
-	assert_null(task_snapshot_find(snap, 1ull << 32 | 7));
+	assert_non_null(task_snapshot_find(snap, 6));
+	assert_null(task_snapshot_find(snap, 7));
+	assert_null(task_snapshot_find(snap, 8));
+}
+
+static void test_one_without_a_stack_waits_for_nothing(void **state)
+{
+	AUTO_TASKS struct task_snapshot *snap = NULL;
+
+	(void)state;
+	look->w.lines[0][5].sp = 0x7e0000001000; // unmapped, or a guard page
+	look->w.lines[0][5].stack_hi = 0;
+	look->w.lines[0][6].sp = look->w.lines[0][6].stack_hi; // outside of it
+	look->w.lines[0][7].sp = 0;
+	snap = take();
+	assert_int_equal(snap->n, 100);
+	for (int i = 5; i < 8; i++) {
+		assert_int_equal(snap->tasks[i].state, TASK_UNKNOWN);
+		assert_int_equal(snap->tasks[i].wait, WAIT_NONE);
+		assert_int_equal(snap->tasks[i].fd, -1);
+		assert_true(snap->tasks[i].partial);
+	}
+	assert_int_equal(gap_of(snap, GAP_CORRUPT)->count, 3);
 }
 
 /* Every third line is switched between each two reads. */
@@ -288,7 +308,7 @@ static void test_what_ends_meanwhile_is_not_listed(void **state)
 	look->meanwhile = end_one;
 	snap = take();
 	assert_int_equal(snap->torn, 0);
-	assert_null(task_snapshot_find(snap, 1ull << 32 | 10));
+	assert_null(task_snapshot_find(snap, 11));
 	assert_int_equal(snap->n, 99);
 }
 
@@ -361,6 +381,7 @@ static void test_times_that_cannot_be_are_not_told(void **state)
 	look->w.lines[0][0].since = UINT64_MAX;
 	look->w.lines[0][1].since = 0;
 	look->w.lines[0][2].since = 1; // before the process began
+	look->w.lines[0][3].flags |= HOOK_FLAG_PC_RETURN; // the hook's own
 	snap = take();
 	for (int i = 0; i < 3; i++) {
 		assert_int_equal(snap->tasks[i].blocked.at_least_source,
@@ -369,6 +390,14 @@ static void test_times_that_cannot_be_are_not_told(void **state)
 		assert_int_equal(snap->tasks[i].blocked.at_most_ms, 1000);
 	}
 	assert_int_equal(snap->tasks[3].blocked.at_least_source,
+			 BLOCKED_WAITSINCE);
+	assert_int_equal(snap->tasks[3].parked_before_mono_ns,
+			 snap->tasks[3].wait_since_mono_ns);
+	// the program's last tick: it may have parked much later
+	assert_int_equal(snap->tasks[4].blocked.at_least_source,
+			 BLOCKED_UNKNOWN);
+	assert_int_equal(snap->tasks[4].parked_before_mono_ns, 0);
+	assert_int_equal(snap->tasks[4].blocked.at_most_source,
 			 BLOCKED_WAITSINCE);
 	assert_in_range(snap->tasks[3].wait_since_mono_ns, look->w.root.mono_ns,
 			look->w.root.mono_ns + 10000000);
@@ -447,6 +476,7 @@ int main(void)
 		T(test_tasks_ascend_by_id),
 		T(test_names_and_deadlines),
 		T(test_a_stack_without_its_mark_is_not_its_own),
+		T(test_one_without_a_stack_waits_for_nothing),
 		T(test_what_never_holds_still_is_torn),
 		T(test_what_ends_meanwhile_is_not_listed),
 		T(test_a_missing_chunk_is_a_gap),

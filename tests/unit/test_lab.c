@@ -322,6 +322,38 @@ static void test_a_rebooted_b_is_another_process(void **state)
 		     "rebooted once");
 }
 
+/* Exit status 0: the switch has b's port up as soon as b has rebooted. */
+static int reboot_one(void)
+{
+	AUTO_LAB struct lab *lab = up("lan");
+	char buf[64];
+
+	assert_ok(lab_fault(lab, "peer-rebooted", NULL, 0));
+	return run(lab, "s", "ip -o link show to-b | grep -c 'state UP'", buf,
+		   sizeof(buf));
+}
+
+/* Who looks at the way to b right then must not see it cut. Many at once: the
+ * kernel has to be busy for it to be late. */
+static void test_the_switch_sees_that_b_is_back(void **state)
+{
+	pid_t pids[16];
+	int status;
+
+	(void)state;
+	NEEDS("root", geteuid() == 0);
+	for (size_t i = 0; i < N_OF(pids); i++) {
+		pids[i] = fork();
+		assert_return_code(pids[i], errno);
+		if (!pids[i])
+			_exit(reboot_one() != 0);
+	}
+	for (size_t i = 0; i < N_OF(pids); i++) {
+		assert_int_equal(waitpid(pids[i], &status, 0), pids[i]);
+		assert_int_equal(status, 0);
+	}
+}
+
 static void test_a_program_that_dies_with_us_does(void **state)
 {
 	AUTO_LAB struct lab *lab = up("pair");
@@ -380,6 +412,7 @@ int main(void)
 		cmocka_unit_test(
 			test_an_owned_lab_ends_with_a_process_that_is_killed),
 		cmocka_unit_test(test_a_rebooted_b_is_another_process),
+		cmocka_unit_test(test_the_switch_sees_that_b_is_back),
 		cmocka_unit_test(test_a_program_that_dies_with_us_does),
 	};
 

@@ -267,10 +267,18 @@ static bool is_stranded(const struct scenario *s, const char *program)
 static void test_every_kind_of_task_has_a_leaky_and_a_healthy_twin(void **state)
 {
 	static const char *const programs[] = {
-		"twin-ucontext", "twin-pth",	     "twin-state-threads",
-		"twin-pcl",	 "twin-boost-fiber", "twin-header",
-		"twin-threads",	 "twin-poll-loop",   "twin-epoll-loop",
-		"twin-python",	 "twin-java",
+		"twin-ucontext",
+		"twin-pth",
+		"twin-state-threads",
+		"twin-pcl",
+		"twin-boost-fiber",
+		"twin-header",
+		"twin-state-threads-stripped",
+		"twin-threads",
+		"twin-poll-loop",
+		"twin-epoll-loop",
+		"twin-python",
+		"twin-java",
 	};
 	AUTO_ARENA struct arena *arena = arena_create();
 	struct scenario_list all;

@@ -216,33 +216,68 @@ HIDDEN void *hook_boost_ontop(uintptr_t to, uintptr_t data,
 		".size " #name ", . - " #name "\n")
 
 /*
- * A coroutine that was thrown away without an end leaves its stack to the next.
- * The latest on each stack, as far as there is place: when it is still listed
- * when another one is made there, it is gone. 16 bytes each, of which only
- * those in use take memory.
+ * A coroutine that was thrown away without an end leaves its stack: those of
+ * Boost.Coroutine, and so of asio::spawn(), always do. The latest on each
+ * stack, as far as there is place, by the stack's lower end: when it is still
+ * listed when another one is made there, or when the stack is freed, it is
+ * gone. Of 16 bytes each only those in use take memory.
  */
 #define LATEST_BITS 16
 static struct {
-	uintptr_t hi;
+	uintptr_t lo;
 	uint64_t id;
 } latest[1 << LATEST_BITS];
 
-static void follow(uintptr_t hi, uint64_t id)
-{
-	uint64_t at = (hi * 0x9e3779b97f4a7c15) >> (64 - LATEST_BITS);
-	uintptr_t had = __atomic_load_n(&latest[at].hi, __ATOMIC_RELAXED);
-	uint64_t before = __atomic_load_n(&latest[at].id, __ATOMIC_RELAXED);
-	const struct stranded_task *old = had == hi ? hook_line(before) : NULL;
+/* A bit for each that may be there, so that free() need not look. */
+static uint64_t filter[1 << (LATEST_BITS - 6)];
 
-	/* the two words may be of two writers: the line knows its stack */
-	if (old && old->stack_hi == hi)
-		hook_end(before);
-	__atomic_store_n(&latest[at].hi, hi, __ATOMIC_RELAXED);
+static inline uint64_t place_of(uintptr_t lo)
+{
+	return (lo * 0x9e3779b97f4a7c15) >> (64 - LATEST_BITS);
+}
+
+static bool may_be_there(uintptr_t lo)
+{
+	uint64_t at = place_of(lo);
+
+	return __atomic_load_n(&filter[at / 64], __ATOMIC_RELAXED) >>
+		       (at % 64) &
+	       1;
+}
+
+static void left(uintptr_t lo)
+{
+	uint64_t at = place_of(lo);
+	uintptr_t had = __atomic_load_n(&latest[at].lo, __ATOMIC_RELAXED);
+	uint64_t id = __atomic_load_n(&latest[at].id, __ATOMIC_RELAXED);
+	const struct stranded_task *old = had == lo ? hook_line(id) : NULL;
+
+	/* the two words may be of two writers: the line knows its stack, which
+	 * is no longer than those of threads */
+	if (old && old->state != HOOK_RUNNING && old->stack_hi > lo &&
+	    old->stack_hi - lo < (uintptr_t)1 << 30)
+		hook_end(id);
+}
+
+static void follow(uintptr_t lo, uintptr_t hi, uint64_t id)
+{
+	uint64_t at = place_of(lo);
+
+	left(lo);
+	__atomic_store_n(&latest[at].lo, lo, __ATOMIC_RELAXED);
 	__atomic_store_n(&latest[at].id, id, __ATOMIC_RELAXED);
+	__atomic_or_fetch(&filter[at / 64], UINT64_C(1) << (at % 64),
+			  __ATOMIC_RELAXED);
 	/* one that is mapped ends with its mapping, too */
 	struct stack_range *range = stacks_find(hi - 1);
 	if (range)
 		range->owner = id;
+}
+
+void hook_boost_freed(uintptr_t lo)
+{
+	if (__builtin_expect(may_be_there(lo), 0))
+		left(lo);
 }
 
 STUB(jump_fcontext, hook_boost_jump);
@@ -286,7 +321,7 @@ EXPORT uintptr_t make_fcontext(void *sp, size_t size,
 		.flags = is_schedulers(caller) ? HOOK_FLAG_SYSTEM : 0,
 	});
 	set_mark(context, id);
-	follow(hi, id);
+	follow(lo, hi, id);
 	return context;
 }
 

@@ -95,11 +95,12 @@ EXPORT void *pth_spawn(void *attr, void *(*func)(void *), void *arg)
  * it is joined; it does not run any more. */
 EXPORT void pth_exit(void *value)
 {
-	typedef void (*exit_fn)(void *value) __attribute__((noreturn));
+	typedef void (*exit_fn)(void *value);
 	exit_fn real = NEXT(exit_fn, "pth_exit");
 
 	hook_end(hook_self.id);
 	real(value);
+	__builtin_unreachable();
 }
 
 EXPORT void *co_create(void (*func)(void *), void *data, void *stack, int size)

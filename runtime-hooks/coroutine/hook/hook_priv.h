@@ -63,10 +63,15 @@ void hook_untell(void);
 /** A call of who runs here would have blocked (else: op OTHER, fd -1). */
 void hook_last_io(enum stranded_op op, int fd);
 
+/** Has any been marked? */
+extern bool hook_stacks_marked;
 /** {id, id ^ HOOK_MARK} at @where, which is at the end of a stack. */
 void hook_mark_stack(uint64_t where, uint64_t id);
 /** Who has marked it and is still listed; 0 nobody. Reads 16 bytes. */
 uint64_t hook_marked_stack(uint64_t where);
+
+/** The block at @lo is about to be freed: who had it as a stack is gone. */
+void hook_boost_freed(uintptr_t lo);
 
 /** dlsym(3) of the next definition; keeps errno. NULL: there is none. */
 void *hook_next(const char *name);
@@ -109,8 +114,8 @@ static inline void hook_park(uint64_t sp, uint64_t pc, uint64_t bp)
 	stranded_write_end(task, seq);
 }
 
-/** From now on @id runs in this thread; 0: nobody that is listed. */
-static inline void hook_run(uint64_t id)
+/** From now on @id runs in this thread, which is @tid; 0: nobody listed. */
+static inline void hook_run_in(uint64_t id, int32_t tid)
 {
 	struct stranded_task *task = hook_line(id);
 
@@ -118,17 +123,23 @@ static inline void hook_run(uint64_t id)
 	hook_self.id = task ? id : 0;
 	if (!task)
 		return;
-	if (__builtin_expect(!hook_self.tid, 0))
-		hook_ask_tid();
 	uint32_t seq = stranded_write_begin(task);
 	task->state = HOOK_RUNNING;
-	task->bp = (uint64_t)hook_self.tid;
+	task->bp = (uint64_t)tid;
 	task->since = 0;
 	task->op = STRANDED_OTHER;
 	task->fd = -1;
 	task->flags &= (uint8_t) ~(HOOK_FLAG_FD_TOLD | HOOK_FLAG_PC_RETURN |
 				   HOOK_FLAG_MORE);
 	stranded_write_end(task, seq);
+}
+
+/** The same, for who has not asked which thread this is. */
+static inline void hook_run(uint64_t id)
+{
+	if (__builtin_expect(!hook_self.tid, 0))
+		hook_ask_tid();
+	hook_run_in(id, hook_self.tid);
 }
 
 #endif

@@ -42,6 +42,7 @@
 	X(make_fcontext)                                                       \
 	X(jump_fcontext)                                                       \
 	X(ontop_fcontext)                                                      \
+	X(free)                                                                \
 	X(mmap)                                                                \
 	X(mmap64)                                                              \
 	X(munmap)                                                              \

@@ -67,7 +67,7 @@ __asm__(".pushsection .note.stranded,\"a\",@note\n"
 #endif
 
 __thread struct hook_self hook_self;
-bool hook_active;
+bool hook_active, hook_stacks_marked;
 
 EXPORT uint64_t stranded_hook_clock;
 
@@ -458,6 +458,8 @@ void hook_mark_stack(uint64_t where, uint64_t id)
 	uint64_t mark[2] = { id, id ^ HOOK_MARK };
 
 	memcpy((void *)where, mark, sizeof(mark));
+	if (!__atomic_load_n(&hook_stacks_marked, __ATOMIC_RELAXED))
+		__atomic_store_n(&hook_stacks_marked, true, __ATOMIC_RELAXED);
 }
 
 uint64_t hook_marked_stack(uint64_t where)

@@ -24,6 +24,7 @@
 #include <ucontext.h>
 
 #include "runtime-hooks/coroutine/hook/hook_priv.h"
+#include "runtime-hooks/coroutine/hook/stacks.h"
 
 #ifdef __x86_64__
 
@@ -81,8 +82,7 @@ static void __attribute__((constructor)) look_up_all(void)
 
 static uint64_t check_of(const ucontext_t *uc, uint64_t owner, uint64_t sp)
 {
-	return (owner ^ HOOK_MARK) * 0x9e3779b97f4a7c15 ^ (uint64_t)uc ^
-	       sp << 16;
+	return owner ^ HOOK_MARK ^ (uint64_t)uc ^ sp << 16;
 }
 
 static void set_owner(ucontext_t *uc, uint64_t owner, uint64_t sp)
@@ -116,30 +116,65 @@ owner_by_stack(const ucontext_t *uc)
 	return hook_marked_stack(mark_above(&uc->uc_stack));
 }
 
-static uint64_t owner_of(const ucontext_t *uc)
+static inline struct mark mark_in(const ucontext_t *uc)
 {
 	struct mark m;
 
 	memcpy(&m, (const char *)uc + MARK_AT, sizeof(m));
-	return __builtin_expect(m.check == check_of(uc, m.owner,
-						    (uint64_t)uc->uc_mcontext
-							    .gregs[REG_RSP]),
-				1)
-		       ? m.owner
-		       : owner_by_stack(uc);
+	return m;
 }
 
+static inline bool is_good(const struct mark *m, const ucontext_t *uc)
+{
+	uint64_t sp = (uint64_t)uc->uc_mcontext.gregs[REG_RSP];
+
+	return m->check == check_of(uc, m->owner, sp);
+}
+
+static uint64_t owner_of(const ucontext_t *uc)
+{
+	struct mark m = mark_in(uc);
+
+	return is_good(&m, uc) ? m.owner : owner_by_stack(uc);
+}
+
+static inline __attribute__((always_inline)) void
+hand_over(ucontext_t *from, uint64_t next, uint64_t sp, uint64_t pc,
+	  uint64_t bp, int32_t tid)
+{
+	set_owner(from, hook_self.id, sp);
+	hook_park(sp, pc, bp);
+	hook_run_in(next, tid);
+}
+
+/*
+ * What is not usual: the first switch in a thread, a context that was copied;
+ * and each switch, where another copy does the work.
+ */
+static __attribute__((noinline, cold)) void *
+other_swap(ucontext_t *from, const ucontext_t *to, uint64_t sp, uint64_t pc,
+	   uint64_t bp)
+{
+	if (hook_active) {
+		if (!hook_self.tid)
+			hook_ask_tid();
+		hand_over(from, owner_of(to), sp, pc, bp, hook_self.tid);
+	}
+	return look_up(&real_swap, "swapcontext");
+}
+
+/* No call is in it, so that it saves no registers for one. */
 HIDDEN void *hook_uc_swap(ucontext_t *from, const ucontext_t *to, uint64_t sp,
 			  uint64_t pc, uint64_t bp)
 {
-	if (hook_active) {
-		uint64_t next = owner_of(to);
+	void *real = __atomic_load_n(&real_swap, __ATOMIC_RELAXED);
+	int32_t tid = hook_self.tid;
+	struct mark m = mark_in(to);
 
-		set_owner(from, hook_self.id, sp);
-		hook_park(sp, pc, bp);
-		hook_run(next);
-	}
-	return look_up(&real_swap, "swapcontext");
+	if (__builtin_expect(!tid || !real || !is_good(&m, to), 0))
+		return other_swap(from, to, sp, pc, bp);
+	hand_over(from, m.owner, sp, pc, bp, tid);
+	return real;
 }
 
 /* A jump within one's own stack, back to where getcontext(3) was called. */
@@ -307,6 +342,10 @@ static void describe(ucontext_t *ucp, void (*func)(void), uint64_t pc,
 	uint64_t id = hook_create(&what);
 	if (marked)
 		hook_mark_stack(hi, id);
+	/* when the program has mapped it, it ends when that is unmapped */
+	struct stack_range *range = stacks_find(hi);
+	if (range)
+		__atomic_store_n(&range->owner, id, __ATOMIC_RELAXED);
 	set_owner(ucp, id, (uint64_t)sp);
 	if (!id || shadow_stack())
 		return;

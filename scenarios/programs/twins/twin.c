@@ -18,6 +18,7 @@
 
 struct twin_conn twin_conns[TWIN_MAX];
 size_t twin_n;
+static bool no_names;
 
 static int dial(const char *end)
 {
@@ -52,6 +53,7 @@ void twin_open(int argc, char **argv)
 		{ "target", required_argument, NULL, 't' },
 		{ "healthy", required_argument, NULL, 'h' },
 		{ "n", required_argument, NULL, 'n' },
+		{ "no-names", no_argument, NULL, 'x' },
 		{ NULL, 0, NULL, 0 },
 	};
 	static const char *const roles[2] = { "target", "healthy" };
@@ -63,6 +65,8 @@ void twin_open(int argc, char **argv)
 			ends[c == 'h'] = optarg;
 		else if (c == 'n')
 			n = atoi(optarg);
+		else if (c == 'x')
+			no_names = true;
 		else
 			exit(64);
 	}
@@ -122,8 +126,8 @@ void twin_say_truth(const char *function, const char *blocked, bool named)
 		say_conn(&twin_conns[i]);
 		if (named)
 			printf(",\"task\":\"%s\"", twin_conns[i].task);
-		printf(",\"function\":\"%s\",\"blocked\":\"%s\"}", function,
-		       blocked);
+		printf(",\"function\":\"%s\",\"blocked\":\"%s\"}",
+		       no_names ? "" : function, blocked);
 	}
 	printf("]}\n");
 	fflush(stdout);

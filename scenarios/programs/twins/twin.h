@@ -8,7 +8,9 @@
  * twin, which will not, and what the victim knows of them as JSON lines, as
  * scenarios/programs/victim has it. How a victim waits on them is its own.
  *
- *	PROGRAM --target ADDR:PORT --healthy ADDR:PORT [--n N]
+ *	PROGRAM --target ADDR:PORT --healthy ADDR:PORT [--n N] [--no-names]
+ *
+ * With --no-names it has no symbols, and does not say which function waits.
  *
  * Plain C and libc alone: it is linked to libraries of all kinds. A call that
  * fails ends the program with a text.
@@ -49,7 +51,7 @@ void twin_nonblocking(void);
 /**
  * Say what is known, once and before the first wait.
  *
- * @param function that waits, as symbolizers name it.
+ * @param function that waits, as symbolizers name it where they can.
  * @param blocked "read", "poll", "epoll".
  * @param named the tasks have the names of the connections.
  */

@@ -19,17 +19,20 @@
  *
  *	NAME FD
  *
- * and "." at last; "go" lets it go on. It ends with its input.
+ * and "." at last; "go" lets it go on; "fork" makes a child that does nothing,
+ * and prints its pid. It ends with its input.
  */
 #include <err.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <signal.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <unistd.h>
 
 #include "stranded/hook.h"
@@ -182,6 +185,19 @@ static void tell(uint32_t n)
 	fflush(stdout);
 }
 
+static void make_child(void)
+{
+	pid_t pid = fork();
+
+	if (!pid) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		for (;;)
+			pause();
+	}
+	printf("%d\n", (int)pid);
+	fflush(stdout);
+}
+
 int main(int argc, char **argv)
 {
 	uint32_t n = argc == 4 ? (uint32_t)atoi(argv[1]) : 0;
@@ -195,6 +211,7 @@ int main(int argc, char **argv)
 	all = calloc(n, sizeof(*all));
 	if (truth < 0 || !all)
 		err(1, "%s", argv[3]);
+	stranded_tick();
 	for (int i = 0; i < FDS; i++)
 		fds[i] = eventfd(0, EFD_CLOEXEC);
 	for (uint32_t i = 0; i < n; i++)
@@ -205,10 +222,13 @@ int main(int argc, char **argv)
 		if (poll(&in, 1, moves ? 1 : -1) > 0) {
 			if (!fgets(line, sizeof(line), stdin))
 				return 0;
-			moves = !strcmp(line, "go\n");
-			if (!moves)
+			if (!strcmp(line, "fork\n"))
+				make_child();
+			else if (!strcmp(line, "stop\n"))
 				tell(n);
+			moves = !strcmp(line, "go\n");
 		}
+		stranded_tick();
 		if (moves)
 			run_some(n, (uint32_t)atoi(argv[2]));
 	}

@@ -46,8 +46,8 @@ int main()
 	char c;
 
 	backtrace(warm, 1);
-	ctx::fcontext_t f = ctx::make_fcontext(stack + sizeof(stack),
-					       sizeof(stack), body);
+	ctx::fcontext_t f =
+		ctx::make_fcontext(stack + sizeof(stack), sizeof(stack), body);
 	std::printf("%lx", (unsigned long)ctx::jump_fcontext(f, nullptr).fctx);
 	// the first is in park, before the call that parks
 	for (int i = 1; i < n_pcs; i++)

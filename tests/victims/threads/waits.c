@@ -28,8 +28,17 @@
 #define NAMED __attribute__((noinline, noclone))
 #define KINDS(X)                                                               \
 	X(read)                                                                \
-	X(recv) X(recv_timeout) X(write) X(accept) X(poll) X(poll_two)         \
-		X(ppoll) X(select) X(epoll) X(futex) X(sleep)
+	X(recv)                                                                \
+	X(recv_timeout)                                                        \
+	X(write)                                                               \
+	X(accept)                                                              \
+	X(poll)                                                                \
+	X(poll_two)                                                            \
+	X(ppoll)                                                               \
+	X(select)                                                              \
+	X(epoll)                                                               \
+	X(futex)                                                               \
+	X(sleep)
 
 #define ENUM(name) KIND_##name,
 enum { KINDS(ENUM) N_KINDS };

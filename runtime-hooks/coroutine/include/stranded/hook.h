@@ -14,10 +14,10 @@
  *	stranded_unpark(task);
  *	stranded_task_end(task);
  *
- * Link with libstranded-hook.a. C11 and C++11. Every function may be called from any thread and
- * from signal handlers, but one task's only by who runs it at that moment.
- * None takes a lock or fails; create and end may make system calls, nothing
- * else does. errno is left alone.
+ * Link with libstranded-hook.a. C11 and C++11. Every function may be called
+ * from any thread and from signal handlers, but one task's only by who runs it
+ * at that moment. None takes a lock or fails; create and end may make system
+ * calls, nothing else does. errno is left alone.
  *
  * stranded_park() notes where it stands, so call it in the function that goes
  * on to the switch: it and its callers are the stack that will be shown.

@@ -1,0 +1,3 @@
+module stranded.test/grow
+
+go 1.17
