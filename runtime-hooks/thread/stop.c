@@ -2,12 +2,16 @@
 #include "runtime-hooks/thread/stop.h"
 
 #include <errno.h>
+#include <pthread.h>
 #include <sched.h>
 #include <signal.h>
+#include <stdio.h>
+#include <string.h>
 #include <sys/ptrace.h>
 #include <sys/user.h>
 #include <sys/wait.h>
 
+#include "base/cleanup.h"
 #include "base/clock.h"
 
 /* An interrupted thread stops at once, unless it sleeps uninterruptibly. */
@@ -74,36 +78,92 @@ static int signal_of(int status)
 	return WSTOPSIG(status);
 }
 
+#ifdef __x86_64__
+struct stop {
+	const struct process *process;
+	pid_t tid;
+	void *copy;
+	size_t copy_len, len;
+	struct user_regs_struct regs;
+	int64_t stopped_ns;
+	int rc;
+};
+
+/*
+ * In a thread of its own, which is the tracer: a thread that does not stop in
+ * time (state D) cannot be detached from, but when its tracer ends the kernel
+ * takes back the interrupt, too (exit_ptrace and __ptrace_unlink,
+ * kernel/ptrace.c).
+ */
+static void *stop_and_read(void *arg)
+{
+	struct stop *s = arg;
+	int status = 0;
+
+	if (ptrace(PTRACE_SEIZE, s->tid, NULL, NULL) < 0) {
+		s->rc = -errno;
+		return NULL;
+	}
+	int64_t begin = clock_mono_ns(); /* until now it ran on */
+	s->rc = ptrace(PTRACE_INTERRUPT, s->tid, NULL, NULL) < 0 ? -errno : 0;
+	if (!s->rc)
+		s->rc = wait_stop(s->tid, &status);
+	if (s->rc == -ETIMEDOUT)
+		return NULL;
+	if (!s->rc && ptrace(PTRACE_GETREGS, s->tid, NULL, &s->regs) < 0)
+		s->rc = -errno;
+	ssize_t n = s->rc ? 0
+			  : process_read_some(s->process, s->regs.rsp, s->copy,
+					      s->copy_len);
+	ptrace(PTRACE_DETACH, s->tid, NULL, (void *)(long)signal_of(status));
+	s->stopped_ns = clock_mono_ns() - begin;
+	s->len = n > 0 ? (size_t)n : 0;
+	return NULL;
+}
+
+static bool is_traced(const struct process *p, pid_t tid)
+{
+	AUTO_FREE char *text = NULL;
+	char name[64];
+
+	snprintf(name, sizeof(name), "task/%d/status", (int)tid);
+	if (process_slurp(p, name, 65536, &text) < 0)
+		return false;
+	const char *tracer = strstr(text, "\nTracerPid:\t");
+	return tracer && tracer[12] != '0';
+}
+
 int thread_stop(const struct process *p, pid_t tid, struct native_regs *regs,
 		void *copy, size_t copy_len, size_t *len_ret,
 		int64_t *stopped_ns_ret)
 {
-#ifdef __x86_64__
-	struct user_regs_struct u;
-	int64_t begin = clock_mono_ns();
-	int status = 0, rc;
+	struct stop s = {
+		.process = p, .tid = tid, .copy = copy, .copy_len = copy_len
+	};
+	pthread_t tracer;
 
 	*stopped_ns_ret = 0;
-	if (ptrace(PTRACE_SEIZE, tid, NULL, NULL) < 0)
-		return errno == EPERM ? -EBUSY : -errno;
-	begin = clock_mono_ns(); /* until now it ran on */
-	rc = ptrace(PTRACE_INTERRUPT, tid, NULL, NULL) < 0 ? -errno : 0;
-	if (!rc)
-		rc = wait_stop(tid, &status);
-	if (!rc && ptrace(PTRACE_GETREGS, tid, NULL, &u) < 0)
-		rc = -errno;
-	ssize_t n = rc ? 0 : process_read_some(p, u.rsp, copy, copy_len);
-	ptrace(PTRACE_DETACH, tid, NULL, (void *)(long)signal_of(status));
-	*stopped_ns_ret = clock_mono_ns() - begin;
+	int rc = pthread_create(&tracer, NULL, stop_and_read, &s);
 	if (rc)
-		return rc;
-	*len_ret = n > 0 ? (size_t)n : 0;
-	take_regs(&u, regs);
+		return -rc;
+	pthread_join(tracer, NULL);
+	*stopped_ns_ret = s.stopped_ns;
+	if (s.rc == -EPERM && is_traced(p, tid))
+		return -EBUSY;
+	if (s.rc)
+		return s.rc;
+	*len_ret = s.len;
+	take_regs(&s.regs, regs);
 	return 0;
+}
 #else
+int thread_stop(const struct process *p, pid_t tid, struct native_regs *regs,
+		void *copy, size_t copy_len, size_t *len_ret,
+		int64_t *stopped_ns_ret)
+{
 	(void)p, (void)tid, (void)regs, (void)copy, (void)copy_len;
 	(void)len_ret;
 	*stopped_ns_ret = 0;
 	return -EOPNOTSUPP;
-#endif
 }
+#endif

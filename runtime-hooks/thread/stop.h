@@ -17,7 +17,7 @@
  *        from the stack pointer on.
  * @param stopped_ns_ret for how long it was stopped.
  * Returns: 0; -EBUSY (another tracer has it), -EPERM, -ESRCH, -EOPNOTSUPP (not
- * x86-64), -ETIMEDOUT (it does not stop: state D).
+ * x86-64), -ETIMEDOUT (it does not stop: state D; it will not, later on).
  */
 int thread_stop(const struct process *p, pid_t tid, struct native_regs *regs,
 		void *copy, size_t copy_len, size_t *len_ret,

@@ -35,7 +35,6 @@ static const struct syscall_kind kinds[] = {
 	SOCKET_IO(recvfrom, WAIT_READ),
 	SOCKET_IO(recvmsg, WAIT_READ),
 	SOCKET_IO(recvmmsg, WAIT_READ),
-	IO(splice, WAIT_READ),
 	SOCKET_IO(write, WAIT_WRITE),
 	SOCKET_IO(writev, WAIT_WRITE),
 	IO(pwrite64, WAIT_WRITE),
@@ -64,6 +63,7 @@ static const struct syscall_kind kinds[] = {
 	{ CALL(io_uring_enter, WAIT_IO_URING), .fd = true, .eintr = true },
 	{ CALL(futex, WAIT_FUTEX), .set = SET_FUTEX },
 	OTHER(futex_waitv, WAIT_FUTEX),
+	OTHER(splice, WAIT_SYSCALL), /* of which of its two files? */
 	OTHER(nanosleep, WAIT_SLEEP),
 	OTHER(clock_nanosleep, WAIT_SLEEP),
 	OTHER(wait4, WAIT_SYSCALL),

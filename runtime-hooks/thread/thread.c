@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <linux/futex.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -20,6 +21,11 @@
 #include "runtime-hooks/thread/sets.h"
 #include "runtime-hooks/thread/stop.h"
 #include "runtime-hooks/thread/syscalls.h"
+
+/* Linux 5.14, later than the headers of Debian 11 */
+#ifndef FUTEX_LOCK_PI2
+#define FUTEX_LOCK_PI2 13
+#endif
 
 #define TRIES 3
 #define STACK_COPY 8192
@@ -173,6 +179,37 @@ static int64_t time_at(const struct taking *t, raddr_t addr, int64_t per_s)
 	return v[0] * 1000 + v[1] / (per_s / 1000);
 }
 
+/*
+ * FUTEX_WAIT alone has a time from now on; the others name a moment, and what
+ * is no wait has another argument there (futex(2); do_futex and futex_init_
+ * timeout, Linux 6.18). glibc's timed waits are of the second kind.
+ */
+static int64_t futex_timeout(const struct taking *t,
+			     const struct process_syscall *c)
+{
+	int op = (int)c->args[1];
+	int64_t ms = time_at(t, c->args[3], 1000000000);
+	bool wall = op & FUTEX_CLOCK_REALTIME;
+
+	switch (op & FUTEX_CMD_MASK) {
+	case FUTEX_WAIT:
+		return ms;
+	case FUTEX_LOCK_PI:
+		wall = true;
+		break;
+	case FUTEX_WAIT_BITSET:
+	case FUTEX_WAIT_REQUEUE_PI:
+	case FUTEX_LOCK_PI2:
+		break;
+	default:
+		return -1;
+	}
+	if (ms < 0)
+		return -1;
+	ms -= wall ? clock_wall_ms() : clock_mono_ns() / 1000000;
+	return ms > 0 ? ms : 0;
+}
+
 static int64_t call_timeout(const struct taking *t,
 			    const struct syscall_kind *kind,
 			    const struct process_syscall *c)
@@ -189,8 +226,9 @@ static int64_t call_timeout(const struct taking *t,
 	case SET_PPOLL:
 		return time_at(t, c->args[2], 1000000000);
 	case SET_EPOLL2:
-	case SET_FUTEX:
 		return time_at(t, c->args[3], 1000000000);
+	case SET_FUTEX:
+		return futex_timeout(t, c);
 	case SET_SELECT:
 		return time_at(t, c->args[4], 1000000);
 	case SET_PSELECT:
@@ -479,6 +517,13 @@ static int stop_one(struct taking *t, struct task *task)
 		return 0;
 	}
 	task->stack = NULL;
+	/* It was let go, and has gone elsewhere, since its call was read. */
+	if (task->pc && (regs.r[NATIVE_RIP] != task->pc ||
+			 regs.r[NATIVE_RSP] != task->sp)) {
+		task->torn = true;
+		t->snap->torn++;
+		return 0;
+	}
 	return unwind(t, &regs, regs.r[NATIVE_RSP], len, task);
 }
 
@@ -514,7 +559,7 @@ static void tell_gaps(const struct taking *t)
 	if (t->not_stopped)
 		gaps_add(gaps, GAP_DENIED, t->not_stopped,
 			 "threads could not be stopped: another tracer has "
-			 "them, or the kernel refuses");
+			 "them, the kernel refuses, or they are in state D");
 	if (t->spared)
 		gaps_add(gaps, GAP_RUNNING, t->spared,
 			 "threads were not stopped, since their system call "

@@ -200,6 +200,33 @@ def test_stopped_threads_go_on_in_the_same_call(blind):
         assert again[name]["wait"] in (known["call"], "restart_syscall")
 
 
+def test_who_does_not_stop_in_time_is_let_go():
+    """A thread in state D: it must not stop later, when nobody looks."""
+    with start_blocks("vfork") as running:
+        tid = running.known["vfork"]["tid"]
+        with open("/proc/%d/task/%d/status" % (running.pid, tid)) as f:
+            assert "disk sleep" in f.read()
+        looking = subprocess.Popen(
+            [tool.binary(), "check", "--stop", "--force", str(running.pid)],
+            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        # it has tried, and waits for its second look
+        time.sleep(0.7)
+        with open("/proc/%d/task/%d/children" % (running.pid, tid)) as f:
+            child = int(f.read())
+        os.kill(child, signal.SIGKILL)
+        for _ in range(20):
+            assert not {s for s, _ in states(running.pid)} & {"t", "T"}
+            time.sleep(0.01)
+        assert "vfork" in json.loads(running.ask("status"))
+        looking.wait(20)
+        assert set(states(running.pid)) == {("S", 0)}
+
+
+def test_a_moment_is_not_taken_for_a_time_span(blocks):
+    task = by_name(ps(blocks.pid))["timedfutex"]
+    assert 3500 * 1000 < task["timeout_ms"] <= 3600 * 1000, task
+
+
 def test_forced_stops_show_where_the_manual_says_so(blind):
     """Why it takes --force; and a control: the others were stopped, too."""
     ps(blind.pid, "--stacks", "--stop", "--force")

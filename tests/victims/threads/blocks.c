@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * usage: blocks [blind]
+ * usage: blocks [blind|vfork]
  *
  * One thread in each kind of call that blocks, named after it. Prints what is
  * true of them as one JSON line, {"name": {"tid", "call", "fds"}}; on "status",
  * which of them have come back, and with what error: nobody may. With "blind"
  * each calls through assembly that nothing describes, so that its stack cannot
- * be had to its end.
+ * be had to its end. With "vfork" one more sits in vfork(2), in state D, and
+ * its child in pause(2).
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -161,6 +162,33 @@ static long in_sleep(struct kind *k)
 	return nanosleep(&t, NULL);
 }
 
+static long in_vfork(struct kind *k)
+{
+	(void)k;
+	pid_t child = vfork();
+
+	if (!child) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		pause();
+		_exit(0);
+	}
+	return child;
+}
+
+/* An absolute time, as glibc's timed waits have it. */
+static long in_timed_futex(struct kind *k)
+{
+	static pthread_mutex_t m = PTHREAD_MUTEX_INITIALIZER;
+	static pthread_cond_t c = PTHREAD_COND_INITIALIZER;
+	struct timespec t;
+
+	(void)k;
+	clock_gettime(CLOCK_REALTIME, &t);
+	t.tv_sec += 3600;
+	pthread_mutex_lock(&m);
+	return pthread_cond_timedwait(&c, &m, &t);
+}
+
 static long in_pause(struct kind *k)
 {
 	(void)k;
@@ -189,9 +217,11 @@ static struct kind kinds[] = {
 	  .interrupted = true },
 	{ .name = "futex", .call = "futex", .block = in_futex },
 	{ .name = "sleep", .call = "clock_nanosleep", .block = in_sleep },
+	{ .name = "timedfutex", .call = "futex", .block = in_timed_futex },
 	{ .name = "pause", .call = "pause", .block = in_pause },
+	{ .name = "vfork", .call = "vfork", .block = in_vfork },
 };
-#define N_KINDS (sizeof(kinds) / sizeof(kinds[0]))
+static size_t n_kinds = sizeof(kinds) / sizeof(kinds[0]) - 1;
 
 static void give_fds(struct kind *k)
 {
@@ -216,7 +246,8 @@ static void give_fds(struct kind *k)
 		     "epoll_ctl");
 	}
 	if (k->block == in_futex || k->block == in_sleep ||
-	    k->block == in_pause)
+	    k->block == in_pause || k->block == in_timed_futex ||
+	    k->block == in_vfork)
 		k->n_fds = 0;
 }
 
@@ -251,7 +282,7 @@ static void *thread(void *arg)
 static void say_truth(void)
 {
 	printf("{");
-	for (size_t i = 0; i < N_KINDS; i++) {
+	for (size_t i = 0; i < n_kinds; i++) {
 		const struct kind *k = &kinds[i];
 
 		printf("%s\"%s\": {\"tid\": %d, \"call\": \"%s\", "
@@ -270,9 +301,10 @@ int main(int argc, char **argv)
 {
 	char line[64];
 
-	blind = argc > 1 && !strcmp(argv[1], "blind");
+	blind = argc > 1;
+	n_kinds += argc > 1 && !strcmp(argv[1], "vfork");
 
-	for (size_t i = 0; i < N_KINDS; i++) {
+	for (size_t i = 0; i < n_kinds; i++) {
 		pthread_t t;
 
 		give_fds(&kinds[i]);
@@ -287,7 +319,7 @@ int main(int argc, char **argv)
 		bool first = true;
 
 		printf("{");
-		for (size_t i = 0; i < N_KINDS; i++) {
+		for (size_t i = 0; i < n_kinds; i++) {
 			if (!kinds[i].returned)
 				continue;
 			printf("%s\"%s\": %d", first ? "" : ", ", kinds[i].name,
