@@ -1,20 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "detector/rules.h"
 
-#include <errno.h>
-#include <ini.h>
-#include <stdarg.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/cleanup.h"
 #include "detector/frames.h"
+#include "detector/inifile.h"
 #include "detector/rules_builtin.h"
 
 /* inih keeps at most 49 bytes of a section's name, silently. */
 #define SECTION_MAX 49
-#define FILE_MAX (1 << 20)
 
 enum rule_key { KEY_FUNCTION, KEY_TOP, KEY_CREATED_BY, KEY_WAIT, KEY_KIND };
 #define N_KEYS 5
@@ -117,121 +113,68 @@ static struct rule *new_rule(struct rules *rules)
 	return r;
 }
 
-/* One file on its way through inih. */
+/* One file that is taken in. */
 struct parse {
 	struct rules *rules;
-	const char *name;
-	const char *p, *end;
-	int line;	  /* of the last line handed out */
-	int section_line; /* where the open rule began; 0: none is open */
+	int section_line; /* where the open rule began */
 	struct rule *open;
-	struct error *err; /* the first one */
-	int err_line;
 };
 
-__attribute__((format(printf, 3, 4))) static void
-fail(struct parse *parse, int line, const char *fmt, ...)
+static void close_rule(struct inifile *f)
 {
-	char *text;
-	va_list ap;
-
-	if (parse->err)
-		return;
-	va_start(ap, fmt);
-	int len = vasprintf(&text, fmt, ap);
-	va_end(ap);
-	parse->err_line = line;
-	if (len < 0) {
-		parse->err = &error_nomem;
-		return;
-	}
-	parse->err =
-		error_new(ERROR_USAGE, "%s:%d: %s", parse->name, line, text);
-	free(text);
-}
-
-static void close_rule(struct parse *parse)
-{
+	struct parse *parse = f->arg;
 	const struct rule *r = parse->open;
 
 	if (!r)
 		return;
 	parse->open = NULL;
 	if (!r->reason)
-		fail(parse, parse->section_line,
-		     "rule without a reason; add 'reason = why this wait is "
-		     "benign'");
+		inifile_fail(
+			f, parse->section_line,
+			"rule without a reason; add 'reason = why this wait is "
+			"benign'");
 	else if (!(r->keys & ~(1u << KEY_KIND)))
-		fail(parse, parse->section_line,
-		     "rule '%s' would match everything; add function, top, "
-		     "created-by or wait",
-		     r->name);
+		inifile_fail(
+			f, parse->section_line,
+			"rule '%s' would match everything; add function, top, "
+			"created-by or wait",
+			r->name);
 }
 
-static void open_rule(struct parse *parse, size_t len)
+static void open_rule(struct inifile *f, const char *line, size_t len)
 {
-	close_rule(parse);
-	parse->section_line = parse->line;
+	struct parse *parse = f->arg;
+
+	(void)line;
+	close_rule(f);
+	parse->section_line = f->line;
 	if (len > SECTION_MAX) {
-		fail(parse, parse->line, "name of more than %d bytes",
-		     SECTION_MAX - 2);
+		inifile_fail(f, f->line, "name of more than %d bytes",
+			     SECTION_MAX - 2);
 		return;
 	}
 	if (parse->rules->n >= RULES_MAX) {
-		fail(parse, parse->line, "more than %d rules", RULES_MAX);
+		inifile_fail(f, f->line, "more than %d rules", RULES_MAX);
 		return;
 	}
 	parse->open = new_rule(parse->rules);
-	if (!parse->open && !parse->err)
-		parse->err = &error_nomem;
+	if (!parse->open && !f->err)
+		f->err = &error_nomem;
 }
 
-/* inih's reader, as fgets(3); also where lines are counted and measured. */
-static char *read_line(char *buf, int size, void *arg)
+static bool add_pattern(struct inifile *f, enum rule_key key, const char *value)
 {
-	struct parse *parse = arg;
-
-	if (parse->err || parse->p == parse->end)
-		return NULL;
-	const char *nl =
-		memchr(parse->p, '\n', (size_t)(parse->end - parse->p));
-	size_t len = (size_t)((nl ? nl : parse->end) - parse->p);
-	parse->line++;
-	if (parse->line > RULES_MAX_LINES) {
-		fail(parse, parse->line, "more than %d lines", RULES_MAX_LINES);
-		return NULL;
-	}
-	if (len > RULES_MAX_LINE || len + 2 > (size_t)size) {
-		fail(parse, parse->line, "line of more than %d bytes",
-		     RULES_MAX_LINE);
-		return NULL;
-	}
-	if (memchr(parse->p, '\0', len)) {
-		fail(parse, parse->line, "a NUL byte; is this a text file?");
-		return NULL;
-	}
-	if (len && *parse->p == '[')
-		open_rule(parse, len);
-	memcpy(buf, parse->p, len);
-	buf[len] = '\n';
-	buf[len + 1] = '\0';
-	parse->p = nl ? nl + 1 : parse->end;
-	return buf;
-}
-
-static bool add_pattern(struct parse *parse, enum rule_key key,
-			const char *value)
-{
+	struct parse *parse = f->arg;
 	struct rule *r = parse->open;
 	struct pattern *p = arena_alloc(parse->rules->arena, sizeof(*p));
 	enum finding_kind kind;
 
 	if (key == KEY_KIND && !finding_kind_parse(value, &kind)) {
-		fail(parse, parse->line, "unknown kind '%s'", value);
+		inifile_fail(f, f->line, "unknown kind '%s'", value);
 		return false;
 	}
 	if (!p || !(p->text = arena_strdup(parse->rules->arena, value))) {
-		parse->err = &error_nomem;
+		f->err = &error_nomem;
 		return false;
 	}
 	p->key = key;
@@ -241,71 +184,67 @@ static bool add_pattern(struct parse *parse, enum rule_key key,
 	return true;
 }
 
-static bool set_reason(struct parse *parse, const char *value)
+static bool set_reason(struct inifile *f, const char *value)
 {
+	struct parse *parse = f->arg;
+
 	if (parse->open->reason) {
-		fail(parse, parse->line, "a second reason");
+		inifile_fail(f, f->line, "a second reason");
 		return false;
 	}
 	if (!*value) {
-		fail(parse, parse->line, "an empty reason");
+		inifile_fail(f, f->line, "an empty reason");
 		return false;
 	}
 	parse->open->reason = arena_strdup(parse->rules->arena, value);
 	return parse->open->reason;
 }
 
-/* inih's handler: one "key = value". Returns 0 to refuse the line. */
-static int handle(void *arg, const char *section, const char *key,
-		  const char *value)
+static bool take_entry(struct inifile *f, const char *section, const char *key,
+		       const char *value)
 {
-	struct parse *parse = arg;
+	struct parse *parse = f->arg;
 
-	if (parse->err)
-		return 0;
 	if (!parse->open) {
-		fail(parse, parse->line,
-		     "'%s' outside a rule; begin one with "
-		     "[name]",
-		     key);
-		return 0;
+		inifile_fail(f, f->line,
+			     "'%s' outside a rule; begin one with "
+			     "[name]",
+			     key);
+		return false;
 	}
 	if (!parse->open->name)
 		parse->open->name = arena_strdup(parse->rules->arena, section);
 	if (!strcmp(key, "reason"))
-		return set_reason(parse, value);
+		return set_reason(f, value);
 	for (int i = 0; i < N_KEYS; i++)
 		if (!strcmp(key, key_names[i]) && *value)
-			return add_pattern(parse, (enum rule_key)i, value);
+			return add_pattern(f, (enum rule_key)i, value);
 	if (!*value)
-		fail(parse, parse->line, "'%s' has no value", key);
+		inifile_fail(f, f->line, "'%s' has no value", key);
 	else
-		fail(parse, parse->line,
-		     "unknown key '%s'; use reason, function, top, created-by, "
-		     "wait or kind",
-		     key);
-	return 0;
+		inifile_fail(
+			f, f->line,
+			"unknown key '%s'; use reason, function, top, created-by, "
+			"wait or kind",
+			key);
+	return false;
 }
 
 struct error *rules_add_text(struct rules *rules, const char *name,
 			     const char *text, size_t len)
 {
-	struct parse parse = {
-		.rules = rules, .name = name, .p = text, .end = text + len
+	static const struct inifile_reader reader = {
+		.section = open_rule,
+		.entry = take_entry,
+		.end = close_rule,
 	};
+	struct parse parse = { .rules = rules };
 	size_t before = rules->n;
+	struct error *err = inifile_parse(&reader, &parse, name, text, len);
 
-	int bad = ini_parse_stream(read_line, &parse, handle, &parse);
-	if (bad > 0 && (!parse.err || bad < parse.err_line)) {
-		error_free(TAKE(parse.err));
-		fail(&parse, bad, "neither [name] nor key = value");
-	}
-	close_rule(&parse);
-	if (bad < 0 && !parse.err)
-		parse.err = &error_nomem;
-	if (parse.err)
+	if (err)
 		rules->n = before;
-	return parse.err;
+	return err;
 }
 
 struct error *rules_add_builtin(struct rules *rules)
@@ -317,23 +256,11 @@ struct error *rules_add_builtin(struct rules *rules)
 
 struct error *rules_add_file(struct rules *rules, const char *path)
 {
-	AUTO_FCLOSE FILE *f = fopen(path, "re");
+	AUTO_FREE char *text = NULL;
+	size_t len;
+	struct error *err = inifile_load("rules", path, &text, &len);
 
-	if (!f)
-		return error_new(ERROR_USAGE, "cannot open rules file '%s': %s",
-				 path, strerror(errno));
-	AUTO_FREE char *text = malloc(FILE_MAX);
-	if (!text)
-		return &error_nomem;
-	size_t len = fread(text, 1, FILE_MAX, f);
-	if (ferror(f))
-		return error_new(ERROR_USAGE, "cannot read rules file '%s': %s",
-				 path, strerror(errno));
-	if (len == FILE_MAX)
-		return error_new(ERROR_USAGE,
-				 "rules file '%s' is too large; at most 1 MiB",
-				 path);
-	return rules_add_text(rules, path, text, len);
+	return err ? err : rules_add_text(rules, path, text, len);
 }
 
 static bool any_frame(const char *pattern, const struct stack *stack)

@@ -26,9 +26,7 @@
 #include "base/error.h"
 #include "detector/finding.h"
 
-#define RULES_MAX 1000	       /* rules in all files together */
-#define RULES_MAX_LINE 180     /* inih cuts longer lines silently */
-#define RULES_MAX_LINES 100000 /* of one file */
+#define RULES_MAX 1000 /* rules in all files together */
 
 struct rules;
 

@@ -28,8 +28,6 @@
 #include "detector/policy.h"
 
 #define GATE_POLICY_MAX_RULES 1000
-#define GATE_POLICY_MAX_LINE 180 /* inih cuts longer lines silently */
-#define GATE_POLICY_MAX_LINES 100000
 
 struct policy_rule {
 	const char *name, *reason;

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include "detector/inifile.h"
 #include "tests/unit/detect.h"
 
 static struct error *add(struct rules *r, const char *text)
@@ -55,7 +56,7 @@ static void test_lines_that_inih_would_cut_are_refused(void **state)
 	char text[512] = "[a]\nreason = ";
 
 	(void)state;
-	memset(text + strlen(text), 'x', RULES_MAX_LINE);
+	memset(text + strlen(text), 'x', INIFILE_MAX_LINE);
 	strcat(text, "\nfunction = f\n");
 	assert_ok(rules_create(&r));
 	assert_error(add(r, text), ERROR_USAGE, "my.rules:2: line of more");
