@@ -14,6 +14,7 @@
 #include "detector/policy.h"
 #include "detector/survey.h"
 #include "detector/text.h"
+#include "detector/waiters.h"
 
 #define REPORT_SCHEMA 1
 
@@ -84,6 +85,11 @@ const char *report_any_word(const struct task_counts *counts, uint64_t n);
 #define REPORT_COUNTS 160
 void report_counts(char buf[REPORT_COUNTS], const struct task_counts *all,
 		   const struct task_counts *blocked);
+/** Who waits on socket @i: "goroutine 18 (read)", "... and 3 more", "-". */
+void report_waits(char cell[TEXT_CELL], const struct report *r,
+		  const struct waiters *waiters, size_t i);
+/** How a verdict stands out in a table. */
+enum text_style report_verdict_style(enum verdict_kind kind);
 /** The latest sample of a socket. */
 const struct tcp_sample *report_sample(const struct tcp_socket *s);
 /** The blocked-for interval of a task outside a finding. */

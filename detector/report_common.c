@@ -434,3 +434,43 @@ void report_blocked_short(char buf[REPORT_BLOCKED], const struct blocked_for *b)
 	else
 		snprintf(buf, REPORT_BLOCKED, "?");
 }
+
+void report_waits(char cell[TEXT_CELL], const struct report *r,
+		  const struct waiters *waiters, size_t i)
+{
+	const struct task *task = waiters_of(waiters, i);
+	size_t n = waiters_count(waiters, i);
+
+	if (!task)
+		snprintf(cell, TEXT_CELL, "-");
+	else if (n > 1)
+		snprintf(cell, TEXT_CELL, "%s %" PRIu64 " and %zu more",
+			 report_word_of(r, task, 1), task->id, n - 1);
+	else
+		snprintf(cell, TEXT_CELL, "%s %" PRIu64 " (%s)",
+			 report_word_of(r, task, 1), task->id,
+			 wait_kind_name(task->wait));
+}
+
+enum text_style report_verdict_style(enum verdict_kind kind)
+{
+	switch (kind) {
+	case VERDICT_HALF_OPEN:
+	case VERDICT_LOCAL_CAUSE:
+	case VERDICT_HALF_CLOSED:
+		return STYLE_BAD;
+	case VERDICT_UNREACHABLE:
+	case VERDICT_PEER_NOT_READING:
+	case VERDICT_PATH_MTU:
+	case VERDICT_DATA_WAITING:
+		return STYLE_WARN;
+	case VERDICT_ALIVE:
+		return STYLE_GOOD;
+	case VERDICT_SILENT:
+	case VERDICT_UNKNOWN:
+	case VERDICT_LISTENING:
+	case VERDICT_CONNECTING:
+		break;
+	}
+	return STYLE_PLAIN;
+}

@@ -54,23 +54,6 @@ static void describe_settings(char cell[TEXT_CELL], const struct tcp_options *o)
 			 ", user timeout %" PRIu32 " ms", o->user_timeout_ms);
 }
 
-static void describe_waits(char cell[TEXT_CELL], const struct rows *rows,
-			   size_t i)
-{
-	const struct task *task = waiters_of(rows->waiters, i);
-	size_t n = waiters_count(rows->waiters, i);
-
-	if (!task)
-		snprintf(cell, TEXT_CELL, "-");
-	else if (n > 1)
-		snprintf(cell, TEXT_CELL, "%s %" PRIu64 " and %zu more",
-			 report_word_of(rows->r, task, 1), task->id, n - 1);
-	else
-		snprintf(cell, TEXT_CELL, "%s %" PRIu64 " (%s)",
-			 report_word_of(rows->r, task, 1), task->id,
-			 wait_kind_name(task->wait));
-}
-
 static void fill_row(void *arg, size_t row_i, struct table_row *row)
 {
 	const struct rows *rows = arg;
@@ -88,7 +71,7 @@ static void fill_row(void *arg, size_t row_i, struct table_row *row)
 	endpoint_format(&s->remote, row->cell[COL_REMOTE]);
 	describe_notice(row->cell[COL_NOTICES], ms);
 	describe_settings(row->cell[COL_SETTINGS], &s->options);
-	describe_waits(row->cell[COL_WAITS], rows, i);
+	report_waits(row->cell[COL_WAITS], rows->r, rows->waiters, i);
 	row->style[COL_FD] = STYLE_BOLD;
 	row->style[COL_NOTICES] = STYLE_BAD;
 }

@@ -122,29 +122,6 @@ static void put_probes(struct text *t, const struct survey_probe_of *probe)
 			   why ? why : "it is not known why");
 }
 
-static enum text_style style_of(enum verdict_kind kind)
-{
-	switch (kind) {
-	case VERDICT_HALF_OPEN:
-	case VERDICT_LOCAL_CAUSE:
-		return STYLE_BAD;
-	case VERDICT_UNREACHABLE:
-	case VERDICT_HALF_CLOSED:
-	case VERDICT_PEER_NOT_READING:
-	case VERDICT_PATH_MTU:
-	case VERDICT_DATA_WAITING:
-		return STYLE_WARN;
-	case VERDICT_ALIVE:
-		return STYLE_GOOD;
-	case VERDICT_SILENT:
-	case VERDICT_UNKNOWN:
-	case VERDICT_LISTENING:
-	case VERDICT_CONNECTING:
-		break;
-	}
-	return STYLE_PLAIN;
-}
-
 static void put_connection(struct text *t, const struct report *r,
 			   const struct waiters *waiters, size_t i)
 {
@@ -162,7 +139,8 @@ static void put_connection(struct text *t, const struct report *r,
 		verdict_name(s->probes[i].before.kind));
 	put_probes(t, &s->probes[i]);
 	fprintf(t->out, "  after   ");
-	text_put(t, style_of(after->kind), verdict_name(after->kind));
+	text_put(t, report_verdict_style(after->kind),
+		 verdict_name(after->kind));
 	fputc('\n', t->out);
 	uint32_t n = r->verbose ? after->n_evidence : 3;
 	for (uint32_t e = 0; e < n && e < after->n_evidence; e++)

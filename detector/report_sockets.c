@@ -96,46 +96,6 @@ static void describe_keepalive(char cell[TEXT_CELL], const struct tcp_socket *s)
 		snprintf(cell, TEXT_CELL, "?");
 }
 
-static void describe_waits(char cell[TEXT_CELL], const struct rows *rows,
-			   size_t i)
-{
-	const struct task *task = waiters_of(rows->waiters, i);
-	size_t n = waiters_count(rows->waiters, i);
-
-	if (!task)
-		snprintf(cell, TEXT_CELL, "-");
-	else if (n > 1)
-		snprintf(cell, TEXT_CELL, "%s %" PRIu64 " and %zu more",
-			 report_word_of(rows->r, task, 1), task->id, n - 1);
-	else
-		snprintf(cell, TEXT_CELL, "%s %" PRIu64 " (%s)",
-			 report_word_of(rows->r, task, 1), task->id,
-			 wait_kind_name(task->wait));
-}
-
-static enum text_style verdict_style(enum verdict_kind kind)
-{
-	switch (kind) {
-	case VERDICT_HALF_OPEN:
-	case VERDICT_LOCAL_CAUSE:
-	case VERDICT_HALF_CLOSED:
-		return STYLE_BAD;
-	case VERDICT_UNREACHABLE:
-	case VERDICT_PEER_NOT_READING:
-	case VERDICT_PATH_MTU:
-	case VERDICT_DATA_WAITING:
-		return STYLE_WARN;
-	case VERDICT_ALIVE:
-		return STYLE_GOOD;
-	case VERDICT_SILENT:
-	case VERDICT_UNKNOWN:
-	case VERDICT_LISTENING:
-	case VERDICT_CONNECTING:
-		break;
-	}
-	return STYLE_PLAIN;
-}
-
 static void fill_row(void *arg, size_t i, struct table_row *row)
 {
 	const struct rows *rows = arg;
@@ -163,9 +123,9 @@ static void fill_row(void *arg, size_t i, struct table_row *row)
 	describe_idle(row->cell[COL_IDLE], sample);
 	describe_timer(row->cell[COL_TIMER], sample);
 	describe_keepalive(row->cell[COL_KEEPALIVE], s);
-	describe_waits(row->cell[COL_WAITS], rows, i);
+	report_waits(row->cell[COL_WAITS], rows->r, rows->waiters, i);
 	row->style[COL_FD] = STYLE_BOLD;
-	row->style[COL_VERDICT] = verdict_style(verdict);
+	row->style[COL_VERDICT] = report_verdict_style(verdict);
 }
 
 static void add_detail(char *buf, size_t size, const char *name,
