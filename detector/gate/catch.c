@@ -106,6 +106,19 @@ static void say_hello(int to, const struct hello *hello, int fd)
 		kill(getpid(), SIGKILL);
 }
 
+/* Without anybody who answers no exit would come to an end, not even ours. */
+static void wait_for_release(int from)
+{
+	char byte;
+	ssize_t n;
+
+	do {
+		n = recv(from, &byte, 1, 0);
+	} while (n < 0 && errno == EINTR);
+	if (n != 1)
+		kill(getpid(), SIGKILL);
+}
+
 static void __attribute__((noreturn))
 be_command(int to, const char *const *argv, const sigset_t *mask)
 {
@@ -120,6 +133,7 @@ be_command(int to, const char *const *argv, const sigset_t *mask)
 	if (fd < 0)
 		_exit(STATUS_CANNOT_RUN);
 	close(fd);
+	wait_for_release(to);
 	execvp(argv[0], (char *const *)argv);
 	int error = errno;
 	if (send(to, &error, sizeof(error), MSG_NOSIGNAL) < 0)
@@ -199,7 +213,6 @@ static struct error *meet(int from, struct catch *ret)
 		return error_new(ERROR_OS, "the child of the gate sent no "
 					   "listener; too many open files?");
 	ret->no_new_privs = hello.no_new_privs;
-	ret->exec_errno = hear_exec(from);
 	return NULL;
 }
 
@@ -208,7 +221,7 @@ struct error *catch_start(const char *const *argv, const sigset_t *mask,
 {
 	int ends[2];
 
-	*ret = (struct catch){ .listener = -1 };
+	*ret = (struct catch){ .listener = -1, .to_child = -1 };
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) < 0)
 		return error_os(errno, "cannot make a socket pair");
 	ret->pid = fork();
@@ -221,7 +234,19 @@ struct error *catch_start(const char *const *argv, const sigset_t *mask,
 	AUTO_CLOSE int from = ends[0];
 	if (ret->pid < 0)
 		return error_os(error, "cannot fork");
-	return meet(from, ret);
+	struct error *err = meet(from, ret);
+	if (!err)
+		ret->to_child = TAKE_FD(from);
+	return err;
+}
+
+void catch_release(struct catch *c)
+{
+	AUTO_CLOSE int to = TAKE_FD(c->to_child);
+
+	/* a child that is gone shows in its exit status */
+	if (send(to, "", 1, MSG_NOSIGNAL) == 1)
+		c->exec_errno = hear_exec(to);
 }
 
 int catch_next(int listener, struct catch_exit *ret)

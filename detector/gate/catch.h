@@ -32,18 +32,26 @@ struct catch
 	int listener;	   /* close-on-exec */
 	bool no_new_privs; /* setuid programs below it gain nothing */
 	int exec_errno;	   /* it could not be run: why; 0: it runs */
+	int to_child;	   /* where it waits, until catch_release(); or -1 */
 };
 
 /**
- * Start @argv (found as execvp(3) does), with the signal mask @mask and the
- * limits that we were started with. To be called while no other thread runs.
+ * Fork who will be @argv (found as execvp(3) does), under the filter, with the
+ * signal mask @mask and the limits that we were started with. It waits for
+ * catch_release(), and is killed when we end before. To be called while no
+ * other thread runs.
  *
- * A command that cannot be run is no failure: see exec_errno. Fails:
- * ERROR_UNSUPPORTED (kernel, or a listener is installed already above us),
+ * Fails: ERROR_UNSUPPORTED (kernel, or a listener is installed already above us),
  * ERROR_DENIED, ERROR_OS; the text has the remedy.
  */
 struct error *catch_start(const char *const *argv, const sigset_t *mask,
 			  struct catch *ret);
+
+/**
+ * Now that whoever may have to answer for us is there, let the command begin.
+ * One that cannot be run is no failure: see exec_errno. Closes to_child.
+ */
+void catch_release(struct catch *c);
 
 /** Someone who wants to exit. */
 struct catch_exit {

@@ -531,11 +531,14 @@ static struct error *start_all(struct watch *w, const char *const *argv,
 		forget_child(w);
 		return err;
 	}
-	w->r->exec_errno = w->catch.exec_errno;
 	w->r->no_new_privs = w->catch.no_new_privs;
 	err = guardian_create(w->catch.listener, &w->guardian);
-	if (!err)
+	if (!err) {
+		catch_release(&w->catch);
+		w->r->exec_errno = w->catch.exec_errno;
 		return NULL;
+	}
+	close(w->catch.to_child);
 	/* Nobody would answer if we were killed: better not at all. */
 	kill(w->catch.pid, SIGKILL);
 	forget_child(w);
@@ -578,7 +581,7 @@ struct error *watch_run(const char *const *argv,
 	AUTO_WATCH struct watch_result *r = calloc(1, sizeof(*r));
 	struct watch w = {
 		.opt = opt,
-		.catch = { .listener = -1 },
+		.catch = { .listener = -1, .to_child = -1 },
 		.signals = -1,
 		.wake = -1,
 		.lock = PTHREAD_MUTEX_INITIALIZER,
