@@ -13,6 +13,9 @@ import pytest
 import gobuild
 import tool
 
+# The demo is a script around commands that other tests run.
+pytestmark = pytest.mark.slow
+
 SCRIPT = os.path.join(gobuild.ROOT, "scenarios", "demo", "run.sh")
 
 

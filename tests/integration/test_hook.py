@@ -13,6 +13,9 @@ import cbuild
 import hooktable
 import tool
 
+# The hook is built without a sanitizer, or with one of its own.
+pytestmark = pytest.mark.slow
+
 ARCHIVE = os.path.join(os.path.dirname(tool.binary()), "libstranded-hook.a")
 
 

@@ -12,6 +12,9 @@ import cbuild
 import hooktable
 import tool
 
+# The hook is built without a sanitizer.
+pytestmark = pytest.mark.slow
+
 
 def built(name, sources, *arguments):
     try:

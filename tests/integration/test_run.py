@@ -16,6 +16,9 @@ import pytest
 import cbuild
 import tool
 
+# The hook is built without a sanitizer, and run is no more than an execve().
+pytestmark = pytest.mark.slow
+
 ST_EXAMPLES = "/usr/share/doc/libst-dev/examples"
 
 
