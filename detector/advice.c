@@ -88,8 +88,7 @@ static void advise_keepalive(struct finding *f)
 bool advice_wants_user_timeout(const struct finding *f)
 {
 	const struct tcp_socket *s = f->members[0].socket;
-	enum tcp_timer timer = s->second_state == TCP_SAMPLED ? s->second.timer
-							      : s->first.timer;
+	enum tcp_timer timer = tcp_socket_latest(s)->timer;
 
 	return (timer == TCP_TIMER_RETRANSMIT || timer == TCP_TIMER_PERSIST) &&
 	       !(s->options.known && s->options.user_timeout_ms);

@@ -48,19 +48,13 @@ static void lower_at_most(struct blocked_for *b, int64_t ms,
 	b->at_most_source = source;
 }
 
-/* The latest sample that was taken. */
-static const struct tcp_sample *latest(const struct tcp_socket *s)
-{
-	return s->second_state == TCP_SAMPLED ? &s->second : &s->first;
-}
-
 /*
  * A parked reader would have been woken by data, so it has not waited longer
  * than the connection is without; unless that data is still in the queue.
  */
 static void bound_by_data(struct blocked_for *b, const struct blocked_input *in)
 {
-	const struct tcp_sample *s = latest(in->socket);
+	const struct tcp_sample *s = tcp_socket_latest(in->socket);
 
 	if (in->wait != WAIT_READ || s->rqueue ||
 	    !(s->info.known & TCP_INFO_BASE))

@@ -42,8 +42,7 @@ static struct error *enter(struct acting *a, uint64_t netns)
  */
 static struct error *check_quiet(struct acting *a, const struct tcp_socket *s)
 {
-	const struct tcp_sample *last =
-		s->second_state == TCP_SAMPLED ? &s->second : &s->first;
+	const struct tcp_sample *last = tcp_socket_latest(s);
 	struct tcp_socket now;
 	struct error *err = sockdiag_lookup(a->diag, &s->local, &s->remote,
 					    s->ifindex, s->cookie, &now);

@@ -11,14 +11,9 @@ static struct judgement found(enum finding_kind kind, enum grade grade)
 				   .grade = grade };
 }
 
-static const struct tcp_sample *latest(const struct tcp_socket *s)
-{
-	return s->second_state == TCP_SAMPLED ? &s->second : &s->first;
-}
-
 enum keepalive_state socket_keepalive(const struct tcp_socket *s)
 {
-	const struct tcp_sample *sample = latest(s);
+	const struct tcp_sample *sample = tcp_socket_latest(s);
 
 	if (s->options.known)
 		return s->options.keepalive ? KEEPALIVE_ON : KEEPALIVE_OFF;
@@ -76,7 +71,7 @@ static int64_t min_blocked(const struct judge_limits *limits, enum grade grade)
 
 static bool in_handshake(const struct tcp_socket *s)
 {
-	return latest(s)->state == TCP_STATE_SYN_SENT;
+	return tcp_socket_latest(s)->state == TCP_STATE_SYN_SENT;
 }
 
 static enum finding_kind kind_of(const struct task *task,
@@ -128,7 +123,7 @@ static struct judgement judge_silent(const struct task *task,
 static struct judgement judge_half_closed(const struct task *task,
 					  const struct tcp_socket *s)
 {
-	if (latest(s)->state == TCP_STATE_FIN_WAIT2)
+	if (tcp_socket_latest(s)->state == TCP_STATE_FIN_WAIT2)
 		return judge_silent(task, s, FINDING_HALF_CLOSED_HELD);
 	return found(FINDING_HALF_CLOSED_HELD, GRADE_PROVEN);
 }
@@ -163,7 +158,7 @@ static struct judgement judge_connecting(const struct task *task,
 					 const struct tcp_socket *s)
 {
 	if (in_handshake(s) &&
-	    latest(s)->info.retransmits >= JUDGE_SYN_RETRANSMITS)
+	    tcp_socket_latest(s)->info.retransmits >= JUDGE_SYN_RETRANSMITS)
 		return found(kind_of(task, s), GRADE_LIKELY);
 	return fine;
 }
@@ -226,7 +221,7 @@ struct judgement judge_wait(const struct task *task,
 /* Since when the peer's FIN is here, at least, in milliseconds. */
 static int64_t half_closed_for_ms(const struct tcp_socket *s)
 {
-	const struct tcp_sample *sample = latest(s);
+	const struct tcp_sample *sample = tcp_socket_latest(s);
 
 	if (sample->info.known & TCP_INFO_BASE)
 		return sample->info.last_ack_recv_ms;
@@ -248,7 +243,7 @@ struct judgement judge_idle(const struct tcp_socket *s,
 			return fine;
 		return found(FINDING_DEAD_IDLE, GRADE_LIKELY);
 	case VERDICT_HALF_CLOSED:
-		if (latest(s)->state != TCP_STATE_CLOSE_WAIT ||
+		if (tcp_socket_latest(s)->state != TCP_STATE_CLOSE_WAIT ||
 		    half_closed_for_ms(s) < (limits->min_blocked_ms >= 0
 						     ? limits->min_blocked_ms
 						     : JUDGE_HALF_CLOSED_MS))

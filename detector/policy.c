@@ -159,8 +159,7 @@ int64_t keepalive_detects_ms(const struct tcp_options *o)
 
 static bool is_asked(const struct tcp_socket *s)
 {
-	enum tcp_state state = s->second_state == TCP_SAMPLED ? s->second.state
-							      : s->first.state;
+	enum tcp_state state = tcp_socket_latest(s)->state;
 
 	if (s->second_state == TCP_VANISHED)
 		return false;

@@ -90,8 +90,6 @@ void report_waits(char cell[TEXT_CELL], const struct report *r,
 		  const struct waiters *waiters, size_t i);
 /** How a verdict stands out in a table. */
 enum text_style report_verdict_style(enum verdict_kind kind);
-/** The latest sample of a socket. */
-const struct tcp_sample *report_sample(const struct tcp_socket *s);
 /** The blocked-for interval of a task outside a finding. */
 struct blocked_for report_interval(const struct report *r,
 				   const struct task *task);

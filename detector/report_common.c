@@ -73,11 +73,6 @@ void report_counts(char buf[REPORT_COUNTS], const struct task_counts *all,
 		 threads ? "blocked" : "parked");
 }
 
-const struct tcp_sample *report_sample(const struct tcp_socket *s)
-{
-	return s->second_state == TCP_SAMPLED ? &s->second : &s->first;
-}
-
 struct blocked_for report_interval(const struct report *r,
 				   const struct task *task)
 {

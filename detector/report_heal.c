@@ -96,7 +96,7 @@ static void put_armed_time(struct text *t, const struct heal *h,
 			   "probe ends it, in %" PRId64 " s at the earliest",
 			   seconds(limit_ms),
 			   seconds((int64_t)1000 * (k->idle_s + k->intvl_s)));
-	if (report_sample(item->socket)->wqueue)
+	if (tcp_socket_latest(item->socket)->wqueue)
 		text_wrap(t, "  ",
 			  "data is in flight: until that is answered, "
 			  "retransmissions count, and not keepalive");

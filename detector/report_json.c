@@ -167,7 +167,7 @@ static json_t *socket_json(const struct tcp_socket *s, const struct verdict *v)
 	o = json_pack("{s:o, s:o, s:s, s:s, s:b, s:o, s:s, s:o, s:o, s:o}",
 		      "local", endpoint_json(&s->local), "remote",
 		      endpoint_json(&s->remote), "state",
-		      tcp_state_json(report_sample(s)->state), "verdict",
+		      tcp_state_json(tcp_socket_latest(s)->state), "verdict",
 		      verdict_name(v->kind), "certain", (int)v->certain,
 		      "evidence", evidence_json(v), "keepalive",
 		      keepalive_word(socket_keepalive(s)), "netns",

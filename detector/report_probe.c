@@ -134,7 +134,7 @@ static void put_connection(struct text *t, const struct report *r,
 	endpoint_format(&socket->remote, remote);
 	fprintf(t->out, "\n%s -> %s  fd %d  %s\n", local, remote,
 		waiters_fd(waiters, i),
-		tcp_state_name(report_sample(socket)->state));
+		tcp_state_name(tcp_socket_latest(socket)->state));
 	fprintf(t->out, "  before  %s\n",
 		verdict_name(s->probes[i].before.kind));
 	put_probes(t, &s->probes[i]);

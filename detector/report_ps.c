@@ -53,7 +53,7 @@ static void describe_socket(char cell[TEXT_CELL], const struct ps *ps, int fd,
 
 	endpoint_format(&s->local, local);
 	endpoint_format(&s->remote, remote);
-	if (report_sample(s)->state == TCP_STATE_LISTEN)
+	if (tcp_socket_latest(s)->state == TCP_STATE_LISTEN)
 		snprintf(cell, TEXT_CELL, "fd %d on %s", fd, local);
 	else if (ps->wide)
 		snprintf(cell, TEXT_CELL, "fd %d %s -> %s", fd, local, remote);

@@ -82,7 +82,7 @@ static void describe_keepalive(char cell[TEXT_CELL], const struct tcp_socket *s)
 {
 	const struct tcp_options *o = &s->options;
 
-	if (report_sample(s)->state == TCP_STATE_LISTEN)
+	if (tcp_socket_latest(s)->state == TCP_STATE_LISTEN)
 		snprintf(cell, TEXT_CELL, "-");
 	else if (o->known && o->keepalive)
 		snprintf(cell, TEXT_CELL,
@@ -101,7 +101,7 @@ static void fill_row(void *arg, size_t i, struct table_row *row)
 	const struct rows *rows = arg;
 	const struct survey *survey = rows->r->survey;
 	const struct tcp_socket *s = &survey->sockets->v[i];
-	const struct tcp_sample *sample = report_sample(s);
+	const struct tcp_sample *sample = tcp_socket_latest(s);
 	enum verdict_kind verdict = survey->verdicts[i].kind;
 	int fd = waiters_fd(rows->waiters, i);
 
@@ -156,7 +156,7 @@ static void put_details(void *arg, size_t i, struct text *t, const bool *shown)
 	for (size_t c = 0; c < N_COLUMNS; c++)
 		if (!shown[c] && names[c])
 			add_detail(buf, sizeof(buf), names[c], row->cell[c]);
-	if (*buf && report_sample(&rows->r->survey->sockets->v[i])->state !=
+	if (*buf && tcp_socket_latest(&rows->r->survey->sockets->v[i])->state !=
 			    TCP_STATE_LISTEN)
 		text_wrap(t, "      ", buf);
 	if (rows->r->verbose)

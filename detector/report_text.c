@@ -60,7 +60,7 @@ static const char *cause(const struct finding *f)
 		return one ? "its connection is cut off at this end"
 			   : "their connections are cut off at this end";
 	case VERDICT_HALF_CLOSED:
-		if (report_sample(f->members[0].socket)->state ==
+		if (tcp_socket_latest(f->members[0].socket)->state ==
 		    TCP_STATE_FIN_WAIT2)
 			return one ? "its peer has not closed its side yet"
 				   : "their peers have not closed their sides "
@@ -267,7 +267,7 @@ static void put_socket(struct text *t, const struct finding *f)
 		snprintf(more, sizeof(more), " (+%s more, %zu peers in all)",
 			 text_count(n, f->sockets - 1), f->remotes);
 	text_wrapf(t, "  ", "%s -> %s%s  %s", local, remote, more,
-		   tcp_state_name(report_sample(s)->state));
+		   tcp_state_name(tcp_socket_latest(s)->state));
 }
 
 static void put_object(struct text *t, const struct finding *f)

@@ -3,11 +3,6 @@
 
 #include "base/cleanup.h"
 
-static const struct tcp_sample *latest(const struct tcp_socket *s)
-{
-	return s->second_state == TCP_SAMPLED ? &s->second : &s->first;
-}
-
 /* Of what nobody named: why it is no suspect, or NULL. */
 static const char *no_suspect(const struct tcp_socket *s,
 			      const struct verdict *v)
@@ -18,7 +13,7 @@ static const char *no_suspect(const struct tcp_socket *s,
 	case VERDICT_UNREACHABLE:
 		return NULL;
 	case VERDICT_HALF_CLOSED:
-		return latest(s)->state == TCP_STATE_FIN_WAIT2
+		return tcp_socket_latest(s)->state == TCP_STATE_FIN_WAIT2
 			       ? NULL
 			       : "half-closed is certain without a probe";
 	case VERDICT_LOCAL_CAUSE:

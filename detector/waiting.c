@@ -20,11 +20,6 @@ const struct tcp_socket *waiting_socket(int fd, const struct process_fds *fds,
 	return tcp_snapshot_find(sockets, f->inode);
 }
 
-static const struct tcp_sample *latest(const struct tcp_socket *s)
-{
-	return s->second_state == TCP_SAMPLED ? &s->second : &s->first;
-}
-
 /* poll, select and their kin. */
 static struct waiting of_poll(const struct task *task,
 			      const struct process_fds *fds,
@@ -166,7 +161,7 @@ bool waiting_repeats(const struct task *task, const struct waiting *waiting,
 		return false;
 	if (again)
 		return true;
-	s = latest(waiting->socket);
+	s = tcp_socket_latest(waiting->socket);
 	return (s->info.known & TCP_INFO_BASE) &&
 	       s->info.last_data_recv_ms > REPEATED_TIMEOUTS * timeout + 1000 &&
 	       s->info.last_data_sent_ms > REPEATED_TIMEOUTS * timeout + 1000;

@@ -65,8 +65,7 @@ static struct error *take_dup(const struct process *p, int fd,
 /* What only a connection has. */
 static struct error *check_connected(const struct tcp_socket *s)
 {
-	enum tcp_state state = s->second_state == TCP_SAMPLED ? s->second.state
-							      : s->first.state;
+	enum tcp_state state = tcp_socket_latest(s)->state;
 
 	if (state == TCP_STATE_LISTEN)
 		return error_new(ERROR_UNSUPPORTED,

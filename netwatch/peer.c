@@ -349,8 +349,7 @@ static bool matters(enum tcp_state state)
 static void look(struct peer *peer, const struct tcp_socket *s,
 		 struct peer_facts *f)
 {
-	const struct tcp_sample *cur =
-		s->second_state == TCP_SAMPLED ? &s->second : &s->first;
+	const struct tcp_sample *cur = tcp_socket_latest(s);
 	struct trace tr = {
 		.peer = peer,
 		.ns = find_ns(peer, s->netns),

@@ -176,6 +176,13 @@ struct tcp_socket *tcp_snapshot_add(struct tcp_snapshot *snap);
 struct error *tcp_snapshot_reserve(struct tcp_snapshot *snap, size_t n);
 /** Put v in order, and drop what was seen twice (same cookie). */
 struct error *tcp_snapshot_sort(struct tcp_snapshot *snap);
+/** The latest sample that was taken of it. */
+static inline const struct tcp_sample *
+tcp_socket_latest(const struct tcp_socket *s)
+{
+	return s->second_state == TCP_SAMPLED ? &s->second : &s->first;
+}
+
 /** By inode (not 0); NULL when absent. */
 struct tcp_socket *tcp_snapshot_find(const struct tcp_snapshot *snap,
 				     uint64_t inode);
