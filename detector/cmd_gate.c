@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "base/exec_status.h"
 #include "base/log.h"
 #include "detector/cmd.h"
 #include "detector/gate/report.h"
@@ -22,16 +23,13 @@
 #define GRACE_MS 500
 /* As of sh(1), env(1) and timeout(1). */
 #define STATUS_TIMED_OUT 124
-#define STATUS_CANNOT_RUN 126
-#define STATUS_NOT_FOUND 127
 #define STATUS_SIGNAL 128
 
 /* The command's own status, as the shell has it. */
 static int status_of(const struct watch_result *r)
 {
 	if (r->exec_errno)
-		return r->exec_errno == ENOENT ? STATUS_NOT_FOUND
-					       : STATUS_CANNOT_RUN;
+		return exec_status(r->exec_errno);
 	if (r->timed_out)
 		return STATUS_TIMED_OUT;
 	if (WIFSIGNALED(r->wait_status))

@@ -7,12 +7,9 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "base/exec_status.h"
 #include "detector/cmd.h"
 #include "scenarios/lab/lab.h"
-
-/* env(1)'s: the program cannot be run, or is not there. */
-#define STATUS_CANNOT_RUN 126
-#define STATUS_NOT_FOUND 127
 
 struct lab_verb {
 	const char *name, *args;
@@ -67,8 +64,7 @@ static struct error *lab_cmd_exec(const struct cli *cli,
 		err = lab_exec(lab, args[0], (char *const *)(args + 1),
 			       &errnum);
 	if (errnum)
-		*status_ret = errnum == ENOENT ? STATUS_NOT_FOUND
-					       : STATUS_CANNOT_RUN;
+		*status_ret = exec_status(errnum);
 	return err;
 }
 

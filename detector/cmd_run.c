@@ -8,6 +8,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/exec_status.h"
 #include "base/log.h"
 #include "base/open_files.h"
 #include "detector/cmd.h"
@@ -18,9 +19,6 @@
 #ifndef STRANDED_LIBDIR
 #define STRANDED_LIBDIR "/usr/local/lib"
 #endif
-/* As of sh(1) and env(1). */
-#define STATUS_CANNOT_RUN 126
-#define STATUS_NOT_FOUND 127
 
 /* Absolute: the program may change its folder and start others there. */
 static struct error *take_hook(const char *path, struct arena *arena,
@@ -101,7 +99,7 @@ static int become(const char *name, const char *const *args)
 
 	int errnum = errno;
 	log_error("cannot run '%s': %s", name, strerror(errnum));
-	return errnum == ENOENT ? STATUS_NOT_FOUND : STATUS_CANNOT_RUN;
+	return exec_status(errnum);
 }
 
 int cmd_run(const struct cli *cli)

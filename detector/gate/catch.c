@@ -16,6 +16,7 @@
 #include <sys/syscall.h>
 
 #include "base/cleanup.h"
+#include "base/exec_status.h"
 #include "base/open_files.h"
 #include "base/process.h"
 
@@ -31,10 +32,6 @@
 #else
 #error "which AUDIT_ARCH_ is this machine?"
 #endif
-
-/* As of sh(1). */
-#define STATUS_NOT_FOUND 127
-#define STATUS_CANNOT_RUN 126
 
 /* What the child says before it becomes the command. */
 struct hello {
@@ -131,14 +128,14 @@ be_command(int to, const char *const *argv, const sigset_t *mask)
 	hello.seccomp_errno = fd < 0 ? -fd : 0;
 	say_hello(to, &hello, fd);
 	if (fd < 0)
-		_exit(STATUS_CANNOT_RUN);
+		_exit(EXEC_CANNOT_RUN);
 	close(fd);
 	wait_for_release(to);
 	execvp(argv[0], (char *const *)argv);
 	int error = errno;
 	if (send(to, &error, sizeof(error), MSG_NOSIGNAL) < 0)
 		kill(getpid(), SIGKILL);
-	_exit(error == ENOENT ? STATUS_NOT_FOUND : STATUS_CANNOT_RUN);
+	_exit(exec_status(error));
 }
 
 static int hear_hello(int from, struct hello *hello, int *fd_ret)

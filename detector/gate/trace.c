@@ -12,14 +12,12 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "base/exec_status.h"
 #include "base/open_files.h"
 
 #define OPTIONS                                                                \
 	(PTRACE_O_TRACEEXIT | PTRACE_O_TRACEFORK | PTRACE_O_TRACEVFORK |       \
 	 PTRACE_O_TRACECLONE | PTRACE_O_TRACEEXEC)
-/* As of sh(1). */
-#define STATUS_NOT_FOUND 127
-#define STATUS_CANNOT_RUN 126
 
 /* A thread that dies because another one of its process has called exit. */
 struct trace_held {
@@ -33,13 +31,13 @@ be_command(int go, int say, const char *const *argv, const sigset_t *mask)
 
 	/* Until we are traced; or our parent has failed, and this ends. */
 	if (read(go, &byte, 1) != 1)
-		_exit(STATUS_CANNOT_RUN);
+		_exit(EXEC_CANNOT_RUN);
 	sigprocmask(SIG_SETMASK, mask, NULL);
 	open_files_restore();
 	execvp(argv[0], (char *const *)argv);
 	int error = errno;
 	(void)!write(say, &error, sizeof(error));
-	_exit(error == ENOENT ? STATUS_NOT_FOUND : STATUS_CANNOT_RUN);
+	_exit(exec_status(error));
 }
 
 /* The only stops before the program runs are those of its execve. */

@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "base/exec_status.h"
 #include "scenarios/lab/lab_priv.h"
 
 static void add(json_t *batch, const char *verb, const char *what,
@@ -87,7 +88,7 @@ static void run_nft(int netns, int in, int out)
 	if (setns(netns, CLONE_NEWNET) || dup2(in, 0) < 0 || dup2(out, 1) < 0 ||
 	    dup2(out, 2) < 0)
 		_exit(126);
-	_exit(lab_execvpe(argv, environ) == ENOENT ? 127 : 126);
+	_exit(exec_status(lab_execvpe(argv, environ)));
 }
 
 static struct error *nft_error(int status, int out)
