@@ -128,4 +128,14 @@ struct hook_root {
 	uint64_t more[HOOK_MAX_CHUNKS];	 /* addresses; 0 none */
 };
 
+/** What `since` and `tsc` count; 0 where there is no such counter. */
+static inline uint64_t hook_ticks(void)
+{
+#ifdef __x86_64__
+	return __builtin_ia32_rdtsc();
+#else
+	return 0;
+#endif
+}
+
 #endif

@@ -2,6 +2,7 @@
 #include "runtime-hooks/coroutine/tsc.h"
 
 #include "base/clock.h"
+#include "runtime-hooks/coroutine/table.h"
 
 #define LEAST_NS 5000000 /* what 100 ns of a clock call are 20 ppm of */
 #define SKEW_NS 1000000	 /* between the counters of two CPUs */
@@ -10,15 +11,6 @@
 #define SLOWEST 100.0
 #define FASTEST 0.01
 
-static uint64_t ticks(void)
-{
-#ifdef __x86_64__
-	return __builtin_ia32_rdtsc();
-#else
-	return 0;
-#endif
-}
-
 struct tsc_moment tsc_now(void)
 {
 	struct tsc_moment best = { 0 };
@@ -26,9 +18,9 @@ struct tsc_moment tsc_now(void)
 
 	// we may be interrupted between the two: the narrowest of some counts
 	for (int i = 0; i < 4; i++) {
-		uint64_t before = ticks();
+		uint64_t before = hook_ticks();
 		int64_t ns = clock_mono_ns();
-		uint64_t after = ticks();
+		uint64_t after = hook_ticks();
 
 		if (after - before >= width)
 			continue;

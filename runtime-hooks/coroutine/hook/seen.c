@@ -21,15 +21,6 @@
 
 #define EXPORT __attribute__((visibility("default")))
 
-static uint64_t tsc_now(void)
-{
-#ifdef __x86_64__
-	return __builtin_ia32_rdtsc();
-#else
-	return 0;
-#endif
-}
-
 /*
  * A thread may have got its stack from the program, too
  * (pthread_attr_setstack); glibc then keeps its descriptor at the upper end.
@@ -60,7 +51,7 @@ static void write_line(struct stranded_task *task, enum stranded_op op, int fd,
 #else
 	(void)from;
 #endif
-	task->since = tsc_now();
+	task->since = hook_ticks();
 	task->state = HOOK_SEEN;
 	stranded_write_end(task, seq);
 }

@@ -74,15 +74,6 @@ EXPORT uint64_t stranded_hook_clock;
 static uint64_t free_head; /* {changes, line + 1} */
 static uint32_t started;
 
-static uint64_t tsc_now(void)
-{
-#ifdef __x86_64__
-	return __builtin_ia32_rdtsc();
-#else
-	return 0;
-#endif
-}
-
 /* Our own mmap(2), which is not hooked and does not set errno. */
 static void *map(size_t size)
 {
@@ -187,7 +178,7 @@ static void __attribute__((constructor)) start(void)
 	if (!CAS(started, no, 1))
 		return;
 	clock_gettime(CLOCK_MONOTONIC, &now);
-	root.tsc = tsc_now();
+	root.tsc = hook_ticks();
 	root.mono_ns = now.tv_sec * INT64_C(1000000000) + now.tv_nsec;
 	root.pid = (uint32_t)getpid();
 	pthread_atfork(NULL, NULL, in_child);
@@ -416,7 +407,7 @@ static void note(struct stranded_task *task, enum stranded_op op, int fd,
 	uint32_t seq = stranded_write_begin(task);
 	task->op = (uint8_t)op;
 	task->fd = fd;
-	task->since = op == STRANDED_OTHER ? 0 : tsc_now();
+	task->since = op == STRANDED_OTHER ? 0 : hook_ticks();
 	if (told)
 		task->flags |= HOOK_FLAG_FD_TOLD;
 	else
