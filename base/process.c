@@ -141,12 +141,13 @@ bool process_alive(const struct process *p)
 	       (exe.st_dev == p->exe_dev && exe.st_ino == p->exe_ino);
 }
 
-bool process_status_line(int procfd, const char *key, char *buf, size_t size)
+static bool status_line(int procfd, const char *file, const char *key,
+			char *buf, size_t size)
 {
 	AUTO_FREE char *status = NULL;
 	size_t n = strlen(key);
 
-	if (process_slurp_at(procfd, "status", STATUS_MAX, &status) < 0)
+	if (process_slurp_at(procfd, file, STATUS_MAX, &status) < 0)
 		return false;
 	for (char *p = status; p; p = strchr(p, '\n')) {
 		p += *p == '\n';
@@ -157,6 +158,20 @@ bool process_status_line(int procfd, const char *key, char *buf, size_t size)
 		return true;
 	}
 	return false;
+}
+
+bool process_status_line(int procfd, const char *key, char *buf, size_t size)
+{
+	return status_line(procfd, "status", key, buf, size);
+}
+
+bool process_thread_status(const struct process *p, pid_t tid, const char *key,
+			   char *buf, size_t size)
+{
+	char file[32];
+
+	snprintf(file, sizeof(file), "task/%d/status", (int)tid);
+	return status_line(p->procfd, file, key, buf, size);
 }
 
 /* /proc may be that of another pid namespace: its numbers are not ours. */

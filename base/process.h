@@ -222,6 +222,15 @@ int process_thread_syscall(const struct process *p, pid_t tid,
 	__attribute__((warn_unused_result));
 
 /**
+ * The text of the line "@key:" in the status file of thread @tid (the pid: of
+ * the first one), from after the colon, cut at @size.
+ *
+ * Returns: whether there is one.
+ */
+bool process_thread_status(const struct process *p, pid_t tid, const char *key,
+			   char *buf, size_t size);
+
+/**
  * Find processes by name: equal to comm or to the last component of exe.
  * @name NULL: every process but kernel threads and ourselves.
  *

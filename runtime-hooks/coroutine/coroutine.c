@@ -14,7 +14,6 @@
 #include "runtime-hooks/coroutine/lines.h"
 #include "runtime-hooks/coroutine/st.h"
 
-#define STATUS_BYTES 65536 /* of /proc/PID/status */
 #define HUGE_PAGE ((uintptr_t)2 << 20)
 #define NS_PER_S INT64_C(1000000000)
 
@@ -56,19 +55,12 @@ static void co_detach(void *arg)
 /* "NSpid: 4711 12": its number in each namespace, its own last. */
 static void find_inner_pid(struct context *ctx)
 {
-	AUTO_FREE char *status = NULL;
-	char *line, *end, *number = NULL, *rest;
+	char line[512], *number = NULL, *rest;
 	int numbers = 0;
 
-	if (process_slurp(ctx->process, "status", STATUS_BYTES, &status) < 0)
+	if (!process_thread_status(ctx->process, ctx->process->pid, "NSpid",
+				   line, sizeof(line)))
 		return;
-	line = strstr(status, "\nNSpid:");
-	if (!line)
-		return;
-	line += strlen("\nNSpid:");
-	end = strchr(line, '\n');
-	if (end)
-		*end = '\0';
 	for (char *word = strtok_r(line, " \t", &rest); word;
 	     word = strtok_r(NULL, " \t", &rest)) {
 		number = word;

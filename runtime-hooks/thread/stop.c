@@ -5,13 +5,11 @@
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
-#include <stdio.h>
-#include <string.h>
+#include <stdlib.h>
 #include <sys/ptrace.h>
 #include <sys/user.h>
 #include <sys/wait.h>
 
-#include "base/cleanup.h"
 #include "base/clock.h"
 
 /* An interrupted thread stops at once, unless it sleeps uninterruptibly. */
@@ -123,14 +121,11 @@ static void *stop_and_read(void *arg)
 
 static bool is_traced(const struct process *p, pid_t tid)
 {
-	AUTO_FREE char *text = NULL;
-	char name[64];
+	char tracer[32];
 
-	snprintf(name, sizeof(name), "task/%d/status", (int)tid);
-	if (process_slurp(p, name, 65536, &text) < 0)
-		return false;
-	const char *tracer = strstr(text, "\nTracerPid:\t");
-	return tracer && tracer[12] != '0';
+	return process_thread_status(p, tid, "TracerPid", tracer,
+				     sizeof(tracer)) &&
+	       atoi(tracer);
 }
 
 int thread_stop(const struct process *p, pid_t tid, struct native_regs *regs,
