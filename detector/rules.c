@@ -7,6 +7,7 @@
 #include "base/cleanup.h"
 #include "detector/frames.h"
 #include "detector/inifile.h"
+#include "detector/patterns.h"
 #include "detector/rules_builtin.h"
 
 /* inih keeps at most 49 bytes of a section's name, silently. */
@@ -23,16 +24,9 @@ static const char *const key_names[N_KEYS] = {
 	[KEY_KIND] = "kind",
 };
 
-struct pattern {
-	struct pattern *next;
-	enum rule_key key;
-	const char *text;
-};
-
 struct rule {
 	const char *name, *reason;
-	struct pattern *patterns;
-	uint32_t keys; /* bit per enum rule_key that it has */
+	struct patterns patterns; /* by enum rule_key */
 };
 
 struct rules {
@@ -40,33 +34,6 @@ struct rules {
 	struct rule *v;
 	size_t n, cap;
 };
-
-bool rules_glob(const char *pattern, const char *text)
-{
-	const char *star = NULL, *resume = NULL;
-
-	while (*text) {
-		if (*pattern == '*') {
-			star = ++pattern;
-			resume = text;
-			continue;
-		}
-		size_t escaped = pattern[0] == '\\' && pattern[1];
-		if (pattern[escaped] && pattern[escaped] == *text) {
-			pattern += escaped + 1;
-			text++;
-		} else if (star) {
-			/* Let the last star take one more. */
-			pattern = star;
-			text = ++resume;
-		} else {
-			return false;
-		}
-	}
-	while (*pattern == '*')
-		pattern++;
-	return !*pattern;
-}
 
 struct error *rules_create(struct rules **ret)
 {
@@ -133,7 +100,7 @@ static void close_rule(struct inifile *f)
 			f, parse->section_line,
 			"rule without a reason; add 'reason = why this wait is "
 			"benign'");
-	else if (!(r->keys & ~(1u << KEY_KIND)))
+	else if (!(r->patterns.keys & ~(1u << KEY_KIND)))
 		inifile_fail(
 			f, parse->section_line,
 			"rule '%s' would match everything; add function, top, "
@@ -165,23 +132,17 @@ static void open_rule(struct inifile *f, const char *line, size_t len)
 static bool add_pattern(struct inifile *f, enum rule_key key, const char *value)
 {
 	struct parse *parse = f->arg;
-	struct rule *r = parse->open;
-	struct pattern *p = arena_alloc(parse->rules->arena, sizeof(*p));
 	enum finding_kind kind;
 
 	if (key == KEY_KIND && !finding_kind_parse(value, &kind)) {
 		inifile_fail(f, f->line, "unknown kind '%s'", value);
 		return false;
 	}
-	if (!p || !(p->text = arena_strdup(parse->rules->arena, value))) {
-		f->err = &error_nomem;
-		return false;
-	}
-	p->key = key;
-	p->next = r->patterns;
-	r->patterns = p;
-	r->keys |= 1u << key;
-	return true;
+	if (patterns_add(&parse->open->patterns, parse->rules->arena, (int)key,
+			 value))
+		return true;
+	f->err = &error_nomem;
+	return false;
 }
 
 static bool set_reason(struct inifile *f, const char *value)
@@ -266,7 +227,7 @@ struct error *rules_add_file(struct rules *rules, const char *path)
 static bool any_frame(const char *pattern, const struct stack *stack)
 {
 	for (uint32_t i = 0; stack && i < stack->n; i++)
-		if (rules_glob(pattern, stack->frames[i]->function))
+		if (pattern_glob(pattern, stack->frames[i]->function))
 			return true;
 	return false;
 }
@@ -277,48 +238,46 @@ static bool top_frame(const char *pattern, const struct stack *stack)
 		const struct frame *f = stack->frames[i];
 
 		if (frame_class(f) != FRAME_RUNTIME)
-			return rules_glob(pattern, f->function);
+			return pattern_glob(pattern, f->function);
 	}
 	return false;
 }
 
-static bool pattern_matches(const struct pattern *p, enum finding_kind kind,
-			    const struct task *task)
+struct wait {
+	enum finding_kind kind;
+	const struct task *task;
+};
+
+static bool pattern_matches(const struct pattern *p, const void *arg)
 {
-	switch (p->key) {
+	const struct wait *wait = arg;
+	const struct task *task = wait->task;
+
+	switch ((enum rule_key)p->key) {
 	case KEY_FUNCTION:
 		return any_frame(p->text, task->stack);
 	case KEY_TOP:
 		return top_frame(p->text, task->stack);
 	case KEY_CREATED_BY:
 		return task->created_by &&
-		       rules_glob(p->text, task->created_by->function);
+		       pattern_glob(p->text, task->created_by->function);
 	case KEY_WAIT:
-		return rules_glob(p->text, task->reason) ||
-		       rules_glob(p->text, wait_kind_name(task->wait));
+		return pattern_glob(p->text, task->reason) ||
+		       pattern_glob(p->text, wait_kind_name(task->wait));
 	case KEY_KIND:
-		return !strcmp(p->text, finding_kind_name(kind));
+		return !strcmp(p->text, finding_kind_name(wait->kind));
 	}
 	return false;
-}
-
-static bool rule_matches(const struct rule *r, enum finding_kind kind,
-			 const struct task *task)
-{
-	uint32_t matched = 0;
-
-	for (const struct pattern *p = r->patterns; p; p = p->next)
-		if (!(matched & (1u << p->key)) &&
-		    pattern_matches(p, kind, task))
-			matched |= 1u << p->key;
-	return matched == r->keys;
 }
 
 bool rules_match(const struct rules *rules, enum finding_kind kind,
 		 const struct task *task, struct rule_hit *ret)
 {
+	const struct wait wait = { kind, task };
+
 	for (size_t i = 0; i < rules->n; i++) {
-		if (!rule_matches(&rules->v[i], kind, task))
+		if (!patterns_match(&rules->v[i].patterns, pattern_matches,
+				    &wait))
 			continue;
 		*ret = (struct rule_hit){
 			.name = rules->v[i].name,

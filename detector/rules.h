@@ -56,9 +56,6 @@ struct rule_hit {
 bool rules_match(const struct rules *rules, enum finding_kind kind,
 		 const struct task *task, struct rule_hit *ret);
 
-/** Does @text match @pattern (* and \* only)? Takes time O(n * m). */
-bool rules_glob(const char *pattern, const char *text);
-
 static inline void rules_destroyp(struct rules **rules)
 {
 	rules_destroy(*rules);

@@ -8,7 +8,6 @@
 
 #include "base/cleanup.h"
 #include "detector/inifile.h"
-#include "detector/rules.h"
 
 /* inih keeps at most 49 bytes of a section's name, silently. */
 #define SECTION_MAX 49
@@ -27,12 +26,6 @@ static const char *const key_names[N_KEYS] = {
 	[KEY_FUNCTION] = "function", [KEY_CREATOR] = "creator",
 	[KEY_PACKAGE] = "package",   [KEY_FILE] = "file",
 	[KEY_TEST] = "test",	     [KEY_KIND] = "kind",
-};
-
-struct policy_pattern {
-	struct policy_pattern *next;
-	enum policy_key key;
-	const char *text;
 };
 
 /* One file that is taken in. */
@@ -62,7 +55,7 @@ static void close_rule(struct inifile *f)
 			"rule '%s' without a reason; add 'reason = why this is "
 			"accepted'",
 			r->name);
-	else if (!(r->keys & ~(1u << KEY_KIND)))
+	else if (!(r->patterns.keys & ~(1u << KEY_KIND)))
 		inifile_fail(
 			f, r->line,
 			"rule '%s' would match everything; add function, creator, "
@@ -182,9 +175,6 @@ static bool add_pattern(struct inifile *f, enum policy_key key,
 			const char *value)
 {
 	struct parse *parse = f->arg;
-	struct policy_rule *r = parse->open;
-	struct policy_pattern *p =
-		arena_alloc(parse->policy->arena, sizeof(*p));
 
 	if (key == KEY_KIND && strcmp(value, "goroutine") != 0 &&
 	    strcmp(value, "coroutine") != 0 &&
@@ -195,15 +185,11 @@ static bool add_pattern(struct inifile *f, enum policy_key key,
 			value);
 		return false;
 	}
-	if (!p || !(p->text = arena_strdup(parse->policy->arena, value))) {
-		f->err = &error_nomem;
-		return false;
-	}
-	p->key = key;
-	p->next = r->patterns;
-	r->patterns = p;
-	r->keys |= 1u << key;
-	return true;
+	if (patterns_add(&parse->open->patterns, parse->policy->arena, (int)key,
+			 value))
+		return true;
+	f->err = &error_nomem;
+	return false;
 }
 
 static bool handle_connections(struct inifile *f, const char *key,
@@ -328,42 +314,33 @@ void gate_policy_destroy(struct gate_policy *policy)
 static bool any_frame(const char *pattern, const struct leak *leak)
 {
 	for (size_t i = 0; i < leak->n_frames; i++)
-		if (rules_glob(pattern, leak->frames[i].function))
+		if (pattern_glob(pattern, leak->frames[i].function))
 			return true;
 	return false;
 }
 
-static bool pattern_matches(const struct policy_pattern *p,
-			    const struct leak *leak)
+static bool pattern_matches(const struct pattern *p, const void *arg)
 {
-	switch (p->key) {
+	const struct leak *leak = arg;
+
+	switch ((enum policy_key)p->key) {
 	case KEY_FUNCTION:
 		return any_frame(p->text, leak);
 	case KEY_CREATOR:
 		return leak->has_creator &&
-		       rules_glob(p->text, leak->creator.function);
+		       pattern_glob(p->text, leak->creator.function);
 	case KEY_PACKAGE:
-		return leak->package && rules_glob(p->text, leak->package);
+		return leak->package && pattern_glob(p->text, leak->package);
 	case KEY_FILE:
-		return leak->has_site && rules_glob(p->text, leak->site.file);
+		return leak->has_site && pattern_glob(p->text, leak->site.file);
 	case KEY_TEST:
-		return leak->test && rules_glob(p->text, leak->test);
+		return leak->test && pattern_glob(p->text, leak->test);
 	case KEY_KIND:
 		return !strcmp(p->text, leak_kind_name(leak->kind));
 	case N_KEYS:
 		break;
 	}
 	return false;
-}
-
-static bool rule_matches(const struct policy_rule *r, const struct leak *leak)
-{
-	uint32_t matched = 0;
-
-	for (const struct policy_pattern *p = r->patterns; p; p = p->next)
-		if (!(matched & (1u << p->key)) && pattern_matches(p, leak))
-			matched |= 1u << p->key;
-	return matched == r->keys;
 }
 
 /* More than its max in one process: then none of them is ignored. */
@@ -390,7 +367,9 @@ void gate_policy_apply(struct gate_policy *policy, struct gate_process *p)
 		for (size_t j = 0; j < p->n_leaks; j++) {
 			struct leak *leak = &p->leaks[j];
 
-			if (leak->ignored || !rule_matches(r, leak))
+			if (leak->ignored || 
+			    !patterns_match(&r->patterns, pattern_matches,
+					    leak))
 				continue;
 			r->used++;
 			if (!r->expired)

@@ -25,6 +25,7 @@
 
 #include "base/error.h"
 #include "detector/gate/leak.h"
+#include "detector/patterns.h"
 #include "detector/policy.h"
 
 #define GATE_POLICY_MAX_RULES 1000
@@ -37,8 +38,7 @@ struct policy_rule {
 	uint64_t max;	   /* 0: any number */
 	uint64_t used;	   /* leaks that it has matched */
 	uint64_t exceeded; /* processes in which max was passed */
-	struct policy_pattern *patterns;
-	uint32_t keys;
+	struct patterns patterns;
 };
 
 struct gate_policy {

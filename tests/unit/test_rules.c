@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "detector/inifile.h"
+#include "detector/patterns.h"
 #include "tests/unit/detect.h"
 
 static struct error *add(struct rules *r, const char *text)
@@ -113,7 +114,7 @@ static void test_globs_know_the_star_only(void **state)
 {
 	(void)state;
 	for (size_t i = 0; i < N_OF(globs); i++)
-		if (rules_glob(globs[i].pattern, globs[i].text) !=
+		if (pattern_glob(globs[i].pattern, globs[i].text) !=
 		    globs[i].matches)
 			fail_msg("'%s' on '%s'", globs[i].pattern,
 				 globs[i].text);
@@ -127,7 +128,7 @@ static void test_many_stars_take_no_time(void **state)
 	(void)state;
 	memset(text, 'a', sizeof(text) - 1);
 	text[sizeof(text) - 1] = '\0';
-	assert_false(rules_glob("*a*a*a*a*a*a*a*a*a*a*a*a*a*a*a*b", text));
+	assert_false(pattern_glob("*a*a*a*a*a*a*a*a*a*a*a*a*a*a*a*b", text));
 }
 
 static const struct {
