@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/log.h"
+#include "detector/target.h"
 
 int cmd_finish(struct error *err, int status)
 {
@@ -34,4 +35,18 @@ struct survey_probing cmd_probing(const struct cli *cli)
 		.fd = cli->fd,
 		.remote = cli->remote,
 	};
+}
+
+struct error *cmd_survey(const struct cli *cli,
+			 const struct survey_options *opt, struct survey **ret)
+{
+	AUTO_ARENA struct arena *arena = arena_create();
+	struct error *err = NULL;
+	pid_t pid = 0;
+
+	if (!arena)
+		return &error_nomem;
+	if (cli->n_args)
+		err = targets_one(cli->args[0], arena, &pid);
+	return err ? err : survey_take(pid, opt, ret);
 }

@@ -17,6 +17,13 @@ int cmd_finish(struct error *err, int status);
 /** The probes that were asked for: none, unless by name. */
 struct survey_probing cmd_probing(const struct cli *cli);
 
+/**
+ * Survey the process that the command names, or nothing but a recording where
+ * it names none. Fails: as targets_one() and survey_take().
+ */
+struct error *cmd_survey(const struct cli *cli,
+			 const struct survey_options *opt, struct survey **ret);
+
 /** The rules of `check`: those built in and those of --rules. */
 struct error *check_rules(const struct cli *cli, struct rules **ret);
 /**

@@ -7,7 +7,6 @@
 
 #include "detector/cmd.h"
 #include "detector/report_heal.h"
-#include "detector/target.h"
 
 /* The findings as check reports them; NULL when they are not asked for. */
 static struct error *find(const struct cli *cli, struct survey *s,
@@ -53,18 +52,12 @@ static struct error *run(const struct cli *cli, int *status_ret)
 		.examine = true,
 		.probing = cmd_probing(cli),
 	};
-	AUTO_ARENA struct arena *arena = arena_create();
 	AUTO_RULES struct rules *rules = NULL;
 	AUTO_SURVEY struct survey *s = NULL;
 	AUTO_FINDINGS struct findings *f = NULL;
 	AUTO_HEAL struct heal *heal = NULL;
-	pid_t pid = 0;
+	struct error *err = cmd_survey(cli, &opt, &s);
 
-	if (!arena)
-		return &error_nomem;
-	struct error *err = targets_one(cli->args[0], arena, &pid);
-	if (!err)
-		err = survey_take(pid, &opt, &s);
 	if (!err)
 		err = find(cli, s, &rules, &f);
 	if (!err)

@@ -4,7 +4,6 @@
 
 #include "base/cleanup.h"
 #include "detector/cmd.h"
-#include "detector/target.h"
 
 static void report(const struct cli *cli, const struct survey *s)
 {
@@ -44,15 +43,9 @@ static struct error *run(const struct cli *cli, int *status_ret)
 		.stacks = true,
 		.net = { .replay_from = cli->net_from },
 	};
-	AUTO_ARENA struct arena *arena = arena_create();
 	AUTO_SURVEY struct survey *s = NULL;
-	pid_t pid;
+	struct error *err = cmd_survey(cli, &opt, &s);
 
-	if (!arena)
-		return &error_nomem;
-	struct error *err = targets_one(cli->args[0], arena, &pid);
-	if (!err)
-		err = survey_take(pid, &opt, &s);
 	if (err)
 		return err;
 	report(cli, s);

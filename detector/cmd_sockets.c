@@ -5,7 +5,6 @@
 #include <errno.h>
 
 #include "detector/cmd.h"
-#include "detector/target.h"
 #include "netwatch/options.h"
 
 static void report(const struct cli *cli, const struct survey *s)
@@ -72,17 +71,9 @@ static struct error *run(const struct cli *cli, int *status_ret)
 		.net = { .record_to = cli->net_record,
 			 .replay_from = cli->net_from },
 	};
-	AUTO_ARENA struct arena *arena = arena_create();
 	AUTO_SURVEY struct survey *s = NULL;
-	struct error *err = NULL;
-	pid_t pid = 0;
+	struct error *err = cmd_survey(cli, &opt, &s);
 
-	if (!arena)
-		return &error_nomem;
-	if (cli->n_args)
-		err = targets_one(cli->args[0], arena, &pid);
-	if (!err)
-		err = survey_take(pid, &opt, &s);
 	if (err)
 		return err;
 	uint64_t violations = judge_policy(cli, s);

@@ -5,7 +5,6 @@
 #include "base/clock.h"
 #include "detector/cmd.h"
 #include "detector/report_watch.h"
-#include "detector/target.h"
 
 #define DEFAULT_FOR_MS 60000
 #define DEFAULT_EVERY_MS 1000
@@ -150,20 +149,15 @@ static struct error *run(const struct cli *cli, int *status_ret)
 		.for_ms = cli->for_ms < 0 ? DEFAULT_FOR_MS : cli->for_ms,
 	};
 	w.every_ms = every(cli, w.for_ms);
-	AUTO_ARENA struct arena *arena = arena_create();
 	AUTO_SURVEY struct survey *s = NULL;
 	AUTO_WATCH struct watch *seen = NULL;
-	pid_t pid;
 
-	if (!arena)
-		return &error_nomem;
 	if (w.every_ms > w.for_ms / WATCH_QUARTERS)
 		return error_new(ERROR_USAGE,
 				 "--every must be a quarter of --for at most, "
 				 "so that each quarter can be told");
-	struct error *err = targets_one(cli->args[0], arena, &pid);
-	if (!err)
-		err = survey_take(pid, &opt, &s);
+	struct error *err = cmd_survey(cli, &opt, &s);
+
 	if (!err)
 		err = watch_create(&seen);
 	if (err)

@@ -4,31 +4,13 @@
 #include <inttypes.h>
 #include <stdio.h>
 
+#include "base/fnv.h"
 #include "detector/frames.h"
-
-/* FNV-1a, 64 bit: stable, tiny, and nobody gains from a collision. */
-#define FNV_OFFSET UINT64_C(0xcbf29ce484222325)
-#define FNV_PRIME UINT64_C(0x100000001b3)
-
-/* The NUL is hashed too: "ab","c" is not "a","bc". */
-static uint64_t hash_text(uint64_t hash, const char *s)
-{
-	do {
-		hash ^= (unsigned char)*s;
-		hash *= FNV_PRIME;
-	} while (*s++);
-	return hash;
-}
 
 static uint64_t hash_function(uint64_t hash, const struct frame *f)
 {
-	size_t len = frame_stable_len(f);
-
-	for (size_t i = 0; i < len; i++) {
-		hash ^= (unsigned char)f->function[i];
-		hash *= FNV_PRIME;
-	}
-	return hash * FNV_PRIME; /* the NUL */
+	hash = fnv_bytes(hash, f->function, frame_stable_len(f));
+	return fnv_bytes(hash, "", 1);
 }
 
 uint64_t stack_identity(const struct stack *stack)
@@ -57,13 +39,13 @@ void fingerprint(enum finding_kind kind, const struct stack *stack,
 		 const struct frame *created_by, const char *extra,
 		 char ret[17])
 {
-	uint64_t hash = hash_text(FNV_OFFSET, finding_kind_name(kind));
+	uint64_t hash = fnv_text(FNV_OFFSET, finding_kind_name(kind));
 
 	hash = hash_class(hash, stack,
 			  stack_own_frame(stack) ? FRAME_PROGRAM
 						 : FRAME_STANDARD);
 	if (created_by)
 		hash = hash_function(hash, created_by);
-	hash = hash_text(hash, extra);
+	hash = fnv_text(hash, extra);
 	snprintf(ret, 17, "%016" PRIx64, hash);
 }

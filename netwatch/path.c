@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/fnv.h"
 #include "netwatch/rtnet.h"
 
 /** What was found for one pair of addresses in one namespace. */
@@ -210,21 +211,12 @@ static void examine(struct paths *p, struct rtnet *rt,
 	}
 }
 
-static uint64_t hash_bytes(uint64_t h, const void *data, size_t len)
-{
-	const uint8_t *b = data;
-
-	for (size_t i = 0; i < len; i++)
-		h = (h ^ b[i]) * 0x100000001b3u; // FNV-1a
-	return h;
-}
-
 static struct known_path *find_slot(struct paths *p, const struct known_path *k)
 {
-	uint64_t h = hash_bytes(0xcbf29ce484222325u, k->src.addr, 16);
+	uint64_t h = fnv_bytes(FNV_OFFSET, k->src.addr, 16);
 
-	h = hash_bytes(h, k->dst.addr, 16);
-	h = hash_bytes(h, &k->netns, sizeof(k->netns));
+	h = fnv_bytes(h, k->dst.addr, 16);
+	h = fnv_bytes(h, &k->netns, sizeof(k->netns));
 	// At most half of the slots are ever used, so an empty one is found.
 	for (size_t i = (size_t)(h >> 7) & p->mask;; i = (i + 1) & p->mask) {
 		struct known_path *s = &p->known[i];

@@ -7,10 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/fnv.h"
 #include "detector/frames.h"
-
-#define FNV_OFFSET UINT64_C(0xcbf29ce484222325)
-#define FNV_PRIME UINT64_C(0x100000001b3)
 
 /* Of the stack, in a fingerprint: past errgroup.(*Group).Go.func1 and kin. */
 #define OUTERMOST 3
@@ -115,16 +113,6 @@ void leak_package_name(const char *function, char *buf, size_t size)
 	buf[n] = '\0';
 }
 
-/* The NUL is hashed too: "ab","c" is not "a","bc". */
-static uint64_t hash_text(uint64_t hash, const char *s)
-{
-	do {
-		hash ^= (unsigned char)*s;
-		hash *= FNV_PRIME;
-	} while (*s++);
-	return hash;
-}
-
 /* Go names these by its version, and by where it inlines. */
 static bool is_wrapper(const char *function)
 {
@@ -143,7 +131,7 @@ static uint64_t hash_own(uint64_t hash, const struct leak *leak)
 
 		if (!f->own || is_wrapper(f->function))
 			continue;
-		hash = hash_text(hash, f->function);
+		hash = fnv_text(hash, f->function);
 		taken++;
 	}
 	return taken ? hash : 0;
@@ -157,7 +145,7 @@ static uint64_t hash_standard(uint64_t hash, const char *function)
 
 	snprintf(name, sizeof(name), "%.*s",
 		 (int)(closure ? closure - function + 5 : 500), function);
-	return hash_text(hash, name);
+	return fnv_text(hash, name);
 }
 
 /*
@@ -166,21 +154,21 @@ static uint64_t hash_standard(uint64_t hash, const char *function)
  */
 static uint64_t hash_foreign(uint64_t hash, const struct leak *leak)
 {
-	hash = hash_text(hash, leak->package ? leak->package : "");
+	hash = fnv_text(hash, leak->package ? leak->package : "");
 	for (size_t i = leak->n_frames; i-- > 0;)
 		if (!is_wrapper(leak->frames[i].function))
 			return hash_standard(hash, leak->frames[i].function);
-	return hash_text(hash, leak->verdict ? leak->verdict : "");
+	return fnv_text(hash, leak->verdict ? leak->verdict : "");
 }
 
 void leak_fingerprint(struct leak *leak)
 {
-	uint64_t hash = hash_text(FNV_OFFSET, leak_kind_name(leak->kind));
+	uint64_t hash = fnv_text(FNV_OFFSET, leak_kind_name(leak->kind));
 
 	if (leak->has_creator)
 		hash = hash_standard(hash, leak->creator.function);
 	if (leak->has_creator && leak->creator.own)
-		hash = hash_text(hash, leak->creator.function);
+		hash = fnv_text(hash, leak->creator.function);
 	uint64_t with = hash_own(hash, leak);
 	if (!with)
 		with = hash_foreign(hash, leak);

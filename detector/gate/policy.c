@@ -367,7 +367,7 @@ void gate_policy_apply(struct gate_policy *policy, struct gate_process *p)
 		for (size_t j = 0; j < p->n_leaks; j++) {
 			struct leak *leak = &p->leaks[j];
 
-			if (leak->ignored || 
+			if (leak->ignored ||
 			    !patterns_match(&r->patterns, pattern_matches,
 					    leak))
 				continue;

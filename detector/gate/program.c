@@ -10,23 +10,13 @@
 #include <sys/stat.h>
 
 #include "base/cleanup.h"
+#include "base/fnv.h"
 #include "runtime-hooks/go/buildinfo.h"
 
-#define FNV_OFFSET UINT64_C(0xcbf29ce484222325)
-#define FNV_PRIME UINT64_C(0x100000001b3)
 #define MAX_SECTIONS 4096
 /* Replaces the string when there is none; 16 bytes at both ends of modinfo. */
 #define SENTINEL 16
 #define BUILDINFO_MAX (1u << 20)
-
-static uint64_t hash_bytes(uint64_t hash, const char *s, size_t len)
-{
-	for (size_t i = 0; i < len; i++) {
-		hash ^= (unsigned char)s[i];
-		hash *= FNV_PRIME;
-	}
-	return hash;
-}
 
 /* "START-END r-xp OFFSET DEV INODE PATH": from DEV on, where x is set. */
 static uint64_t hash_line(uint64_t hash, const char *line)
@@ -36,7 +26,7 @@ static uint64_t hash_line(uint64_t hash, const char *line)
 	if (!perms || strlen(perms) < 5 || perms[3] != 'x')
 		return hash;
 	const char *dev = strchr(perms + 6, ' ');
-	return dev ? hash_bytes(hash, dev, strcspn(dev, "\n")) : hash;
+	return dev ? fnv_bytes(hash, dev, strcspn(dev, "\n")) : hash;
 }
 
 static int hash_mappings(pid_t tid, uint64_t *ret)
@@ -104,8 +94,7 @@ void programs_destroy(struct programs *programs)
 static struct entry *place(const struct programs *p,
 			   const struct program_key *key)
 {
-	size_t i = hash_bytes(FNV_OFFSET, (const char *)key, sizeof(*key)) &
-		   (p->cap - 1);
+	size_t i = fnv_bytes(FNV_OFFSET, key, sizeof(*key)) & (p->cap - 1);
 
 	while (p->v[i].kind != PROGRAM_NEW &&
 	       memcmp(&p->v[i].key, key, sizeof(*key)) != 0)
