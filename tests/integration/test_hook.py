@@ -12,18 +12,12 @@ import pytest
 import cbuild
 import hooktable
 import tool
+from cbuild import built
 
 # The hook is built without a sanitizer, or with one of its own.
 pytestmark = pytest.mark.slow
 
 ARCHIVE = os.path.join(os.path.dirname(tool.binary()), "libstranded-hook.a")
-
-
-def built(name, sources, *arguments):
-    try:
-        return cbuild.program(name, sources, *arguments)
-    except cbuild.BuildError as e:
-        pytest.skip(str(e))
 
 
 def hooked(*argv):

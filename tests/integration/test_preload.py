@@ -11,16 +11,10 @@ import pytest
 import cbuild
 import hooktable
 import tool
+from cbuild import built
 
 # The hook is built without a sanitizer.
 pytestmark = pytest.mark.slow
-
-
-def built(name, sources, *arguments):
-    try:
-        return cbuild.program(name, sources, *arguments)
-    except cbuild.BuildError as e:
-        pytest.skip(str(e))
 
 
 def hooked(*argv):

@@ -15,18 +15,12 @@ import pytest
 
 import cbuild
 import tool
+from cbuild import built
 
 # The hook is built without a sanitizer, and run is no more than an execve().
 pytestmark = pytest.mark.slow
 
 ST_EXAMPLES = "/usr/share/doc/libst-dev/examples"
-
-
-def built(name, sources, *arguments):
-    try:
-        return cbuild.program(name, sources, *arguments)
-    except cbuild.BuildError as e:
-        pytest.skip(str(e))
 
 
 def needs(program):

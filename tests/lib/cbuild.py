@@ -51,6 +51,15 @@ def program(name, sources, *arguments):
     return path
 
 
+def built(name, sources, *arguments):
+    """program(), or the test is skipped with the reason; a failure in CI."""
+    import pytest
+    try:
+        return program(name, sources, *arguments)
+    except BuildError as e:
+        pytest.skip(str(e))
+
+
 def debian_source(package):
     """The folder of the upstream sources of a Debian source package."""
     folder = os.path.join(SOURCES, package)
