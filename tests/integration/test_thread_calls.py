@@ -187,7 +187,10 @@ def test_stopped_threads_go_on_in_the_same_call(blind):
     assert [g["count"] for g in result.json["gaps"]
             if "--force" in g["text"]] == [len(spared)], result
     assert blind.ask("status") == "{}"
-    assert all(s == ("S", 0) for s in states(blind.pid))
+    # back in their calls as soon as there is a processor for each
+    assert tool.wait_until(
+        lambda: all(s == ("S", 0) for s in states(blind.pid))), \
+        states(blind.pid)
     again = by_name(ps(blind.pid))
     for name, known in blind.known.items():
         # what the kernel calls a call with a time-out that it took up again
@@ -213,7 +216,9 @@ def test_who_does_not_stop_in_time_is_let_go():
             time.sleep(0.01)
         assert "vfork" in json.loads(running.ask("status"))
         looking.wait(20)
-        assert set(states(running.pid)) == {("S", 0)}
+        assert tool.wait_until(
+            lambda: set(states(running.pid)) == {("S", 0)}), \
+            states(running.pid)
 
 
 def test_a_moment_is_not_taken_for_a_time_span(blocks):
