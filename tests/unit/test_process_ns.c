@@ -46,8 +46,7 @@ static void test_a_reused_pid_is_another_process(void **state)
 	pid_t pid;
 
 	(void)state;
-	if (geteuid())
-		skip();
+	NEEDS("root", geteuid() == 0);
 	pid = child_start(NULL, NULL);
 	assert_ok(process_open(pid, &p));
 	child_end(pid);
@@ -94,8 +93,7 @@ static int open_in_new_pidns(void *arg)
 static void test_a_foreign_proc_is_refused(void **state)
 {
 	(void)state;
-	if (geteuid())
-		skip();
+	NEEDS("root", geteuid() == 0);
 	in_child(open_in_new_pidns, NULL);
 }
 
@@ -127,8 +125,7 @@ static void test_a_pid_of_a_container_is_translated(void **state)
 	const char *at;
 
 	(void)state;
-	if (geteuid())
-		skip();
+	NEEDS("root", geteuid() == 0);
 	inner = mmap(NULL, sizeof(*inner), PROT_READ | PROT_WRITE,
 		     MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	number = free_pid();
