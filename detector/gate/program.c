@@ -135,20 +135,6 @@ void programs_put(struct programs *programs, const struct program_key *key,
 	*e = (struct entry){ .key = *key, .kind = kind };
 }
 
-/* encoding/binary.Uvarint; false: does not end in time. */
-static bool take_length(const uint8_t **p, const uint8_t *end, uint64_t *ret)
-{
-	*ret = 0;
-	for (int shift = 0; shift < 63 && *p < end; shift += 7) {
-		uint8_t byte = *(*p)++;
-
-		*ret |= (uint64_t)(byte & 0x7f) << shift;
-		if (!(byte & 0x80))
-			return *ret <= (uint64_t)(end - *p);
-	}
-	return false;
-}
-
 /* The first word after "@key\t" at the start of a line. */
 static void take_word(const char *text, size_t len, const char *key,
 		      char ret[PROGRAM_PATH_MAX])
@@ -179,25 +165,18 @@ static void take_word(const char *text, size_t len, const char *key,
 
 bool program_info_parse(const void *bytes, size_t len, struct program_info *ret)
 {
-	const uint8_t *p = bytes, *end = p + len;
-	uint64_t n;
+	const uint8_t *end = (const uint8_t *)bytes + len, *text;
+	const uint8_t *at = go_buildinfo_strings(bytes, len);
+	size_t n;
 
 	*ret = (struct program_info){ "", "" };
-	/* flags, bit 1: the strings stand inline, since Go 1.18 */
-	if (len <= GO_BUILDINFO_HEAD ||
-	    memcmp(p, GO_BUILDINFO_MAGIC, GO_BUILDINFO_MAGIC_LEN) != 0 ||
-	    !(p[GO_BUILDINFO_MAGIC_LEN + 1] & 2))
+	/* the version, then the modules */
+	if (!at || !go_buildinfo_string(&at, end, &text, &n) ||
+	    !go_buildinfo_string(&at, end, &text, &n) || n <= 2 * SENTINEL)
 		return false;
-	p += GO_BUILDINFO_HEAD;
-	if (!take_length(&p, end, &n))
-		return false;
-	p += n;
-	if (!take_length(&p, end, &n) || n <= 2 * SENTINEL)
-		return false;
-	const char *text = (const char *)p + SENTINEL;
-	size_t text_len = (size_t)n - 2 * SENTINEL;
-	take_word(text, text_len, "path\t", ret->path);
-	take_word(text, text_len, "mod\t", ret->module);
+	const char *lines = (const char *)text + SENTINEL;
+	take_word(lines, n - 2 * SENTINEL, "path\t", ret->path);
+	take_word(lines, n - 2 * SENTINEL, "mod\t", ret->module);
 	return *ret->path;
 }
 

@@ -18,38 +18,55 @@ static bool copy_version(const uint8_t *text, size_t len,
 	return true;
 }
 
-static void parse_inline(const uint8_t *p, size_t len,
-			 char version[GO_VERSION_MAX])
+bool go_buildinfo_string(const uint8_t **p, const uint8_t *end,
+			 const uint8_t **text_ret, size_t *len_ret)
 {
 	uint64_t n = 0;
 
-	for (size_t i = 0; i < len && i < 9; i++) {
-		n |= (uint64_t)(p[i] & 0x7f) << (7 * i);
-		if (p[i] & 0x80)
+	for (int shift = 0; shift < 63 && *p < end; shift += 7) {
+		uint8_t byte = *(*p)++;
+
+		n |= (uint64_t)(byte & 0x7f) << shift;
+		if (byte & 0x80)
 			continue;
-		if (n <= len - i - 1)
-			copy_version(p + i + 1, n, version);
-		return;
+		if (n > (uint64_t)(end - *p))
+			return false;
+		*text_ret = *p;
+		*len_ret = n;
+		*p += n;
+		return true;
 	}
+	return false;
+}
+
+static bool is_block(const uint8_t *p, size_t len)
+{
+	return len >= GO_BUILDINFO_HEAD &&
+	       !memcmp(p, GO_BUILDINFO_MAGIC, GO_BUILDINFO_MAGIC_LEN);
+}
+
+const uint8_t *go_buildinfo_strings(const void *bytes, size_t len)
+{
+	const uint8_t *p = bytes;
+
+	return is_block(p, len) && (p[15] & FLAG_INLINE) ? p + GO_BUILDINFO_HEAD
+							 : NULL;
 }
 
 bool go_buildinfo_parse(const void *bytes, size_t len,
 			char version[GO_VERSION_MAX], uint64_t *pointer_ret)
 {
-	const uint8_t *p = bytes;
-	uint8_t ptr_size, flags;
+	const uint8_t *p = bytes, *at = go_buildinfo_strings(bytes, len);
+	const uint8_t *text;
+	size_t n;
 
 	version[0] = 0;
 	*pointer_ret = 0;
-	if (len < GO_BUILDINFO_HEAD ||
-	    memcmp(p, GO_BUILDINFO_MAGIC, GO_BUILDINFO_MAGIC_LEN) != 0)
+	if (!is_block(p, len))
 		return false;
-	ptr_size = p[14];
-	flags = p[15];
-	if (flags & FLAG_INLINE)
-		parse_inline(p + GO_BUILDINFO_HEAD, len - GO_BUILDINFO_HEAD,
-			     version);
-	else if (ptr_size == 8 && !(flags & FLAG_BIG_ENDIAN))
+	if (at && go_buildinfo_string(&at, p + len, &text, &n))
+		copy_version(text, n, version);
+	else if (!at && p[14] == 8 && !(p[15] & FLAG_BIG_ENDIAN))
 		memcpy(pointer_ret, p + 16, 8);
 	return true;
 }

@@ -34,6 +34,18 @@
 bool go_buildinfo_parse(const void *bytes, size_t len,
 			char version[GO_VERSION_MAX], uint64_t *pointer_ret);
 
+/**
+ * Where the strings of a block begin that has them inline (since Go 1.18):
+ * the version, then what the modules are. NULL: no such block.
+ */
+const uint8_t *go_buildinfo_strings(const void *bytes, size_t len);
+/**
+ * The string at *@p, with its length before it (encoding/binary.Uvarint); *@p
+ * is behind it then. Returns false when it does not end before @end.
+ */
+bool go_buildinfo_string(const uint8_t **p, const uint8_t *end,
+			 const uint8_t **text_ret, size_t *len_ret);
+
 /** Does @text look like a Go version: "go1.22.5", "devel go1.28-abc X:..."? */
 bool go_version_plausible(const char *text, size_t len);
 /** 22 for "go1.22.5"; 0 when there is no such number. */
