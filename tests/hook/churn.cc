@@ -9,6 +9,7 @@
  */
 #include <atomic>
 #include <cerrno>
+#include <chrono>
 #include <cstdio>
 #include <cstdlib>
 #include <mutex>
@@ -69,6 +70,9 @@ int main(int argc, char **argv)
 		for (auto &f : batch)
 			f.join();
 	}
+	/* the last to return on this thread is freed by the thread's scheduler
+	 * (boost::fibers::scheduler::dispatch), which runs while this sleeps */
+	boost::this_fiber::sleep_for(std::chrono::milliseconds(1));
 	over = true;
 	for (auto &t : others)
 		t.join();

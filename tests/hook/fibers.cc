@@ -109,6 +109,9 @@ int main(int argc, char **argv)
 	released_or_not.notify_all();
 	for (auto &f : all)
 		f.join();
+	/* the last to return on this thread is freed by the thread's scheduler
+	 * (boost::fibers::scheduler::dispatch), which runs while this sleeps */
+	boost::this_fiber::sleep_for(std::chrono::milliseconds(1));
 	printf("{\"ended\": %d, \"sum\": %ld}\n", ended.load(), sum.load());
 	fflush(stdout);
 	/* so that the table can be read once more */

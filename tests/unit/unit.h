@@ -75,9 +75,9 @@ static inline pid_t child_start(void (*setup)(void *arg), void *arg)
 		close(ready[0]);
 		if (setup)
 			setup(arg);
+		/* not closed: a list of descriptors that is being read stays */
 		if (write(ready[1], "x", 1) != 1)
 			_exit(1);
-		close(ready[1]);
 		for (;;)
 			pause();
 	}
