@@ -92,6 +92,8 @@ def test_interrupt_key_of_the_terminal(program):
     """Both get it from the terminal: the command once, and not from us."""
     pid, fd = pty.fork()
     if pid == 0:
+        # a shell that starts the tests in the background ignores it for them
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
         os.execv(tool.binary(), [
             tool.binary(), "gate", "--", "sh", "-c",
             "n=0; trap 'n=$((n+1)); echo int $n' INT; tty; echo ready; "
