@@ -22,7 +22,9 @@ TOPOLOGIES = ["pair", "lan", "routed", "nat", "proxy"]
 ROUTERS = ["routed", "nat", "proxy"]
 KILLS = int(os.environ.get("STRANDED_TEST_KILLS", "12"))
 
-pytestmark = pytest.mark.usefixtures("lab_tools")
+# Most of it is waiting; under the sanitizers every scenario of test_scenario.py
+# runs through the same code.
+pytestmark = [pytest.mark.usefixtures("lab_tools"), pytest.mark.slow]
 
 
 @pytest.fixture(scope="module")

@@ -93,6 +93,7 @@ def test_rebooted_peer_under_the_shield(apart):
     assert tool.wait_until(lambda: not a.sockets("state", "established"))
 
 
+@pytest.mark.slow
 def test_machine_that_is_gone_is_unreachable(apart):
     a, b, client, server = apart
     near, _ = connect(client, server, 7000)
