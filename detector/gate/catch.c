@@ -246,23 +246,26 @@ void catch_release(struct catch *c)
 		c->exec_errno = hear_exec(to);
 }
 
-int catch_next(int listener, struct catch_exit *ret)
+int catch_next(int listener, struct catch_notice *notice,
+	       struct catch_exit *ret)
 {
-	/* A newer kernel's may be longer: it refuses what is not zero. */
-	union {
-		struct seccomp_notif n;
-		char room[512];
-	} u;
+	struct seccomp_notif *n = (void *)notice;
 
-	memset(&u, 0, sizeof(u));
-	if (ioctl(listener, SECCOMP_IOCTL_NOTIF_RECV, &u.n) < 0)
+	/* The kernel refuses what is not zero. */
+	memset(notice, 0, sizeof(*notice));
+	if (ioctl(listener, SECCOMP_IOCTL_NOTIF_RECV, n) < 0)
 		return errno == ENOENT || errno == EINTR ? -EAGAIN : -errno;
 	*ret = (struct catch_exit){
-		.id = u.n.id,
-		.tid = (pid_t)u.n.pid,
-		.status = (uint8_t)u.n.data.args[0],
+		.id = n->id,
+		.tid = (pid_t)n->pid,
+		.status = (uint8_t)n->data.args[0],
 	};
 	return 0;
+}
+
+uint64_t catch_noticed(const struct catch_notice *notice)
+{
+	return ((const struct seccomp_notif *)(const void *)notice)->id;
 }
 
 bool catch_valid(int listener, uint64_t id)

@@ -61,12 +61,21 @@ struct catch_exit {
 	uint8_t status; /* what the process exits with */
 };
 
+/** A notification as the kernel writes it; a newer one's may be longer. */
+struct catch_notice {
+	_Alignas(8) char bytes[512];
+};
+
 /**
- * Take one notification. Returns: 0; -EAGAIN (who asked is gone meanwhile, or
- * a signal came), or another -errno.
+ * Take one notification. The kernel itself writes it to @notice, so that one
+ * who shares that memory knows of it even if we are killed before the call has
+ * returned. Returns: 0; -EAGAIN (who asked is gone meanwhile, or a signal
+ * came), or another -errno.
  */
-int catch_next(int listener, struct catch_exit *ret)
-	__attribute__((warn_unused_result));
+int catch_next(int listener, struct catch_notice *notice,
+	       struct catch_exit *ret) __attribute__((warn_unused_result));
+/** The id of what was taken last; 0: nothing. */
+uint64_t catch_noticed(const struct catch_notice *notice);
 
 /** Is @id still waiting: does its thread id still mean the same thread? */
 bool catch_valid(int listener, uint64_t id);

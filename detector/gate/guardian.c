@@ -47,6 +47,7 @@ static void wait_for_end(int pipe)
 static void answer_all(int listener)
 {
 	struct pollfd p = { .fd = listener, .events = POLLIN };
+	struct catch_notice notice;
 
 	for (;;) {
 		struct catch_exit e;
@@ -56,7 +57,7 @@ static void answer_all(int listener)
 				continue;
 			return;
 		}
-		if (p.revents & POLLIN && !catch_next(listener, &e))
+		if (p.revents & POLLIN && !catch_next(listener, &notice, &e))
 			catch_let_go(listener, e.id);
 		else if (p.revents & (POLLHUP | POLLERR | POLLNVAL))
 			return;
@@ -64,10 +65,14 @@ static void answer_all(int listener)
 }
 
 /* Those that have had their answer are no longer known: no harm is done. */
-static void answer_held(int listener, _Atomic uint64_t *held)
+static void answer_held(int listener, struct guardian_memory *memory)
 {
+	uint64_t last = catch_noticed(&memory->notice);
+
+	if (last)
+		catch_let_go(listener, last);
 	for (size_t i = 0; i < GUARDIAN_SLOTS; i++) {
-		uint64_t id = atomic_load(&held[i]);
+		uint64_t id = atomic_load(&memory->held[i]);
 
 		if (id)
 			catch_let_go(listener, id);
@@ -75,7 +80,7 @@ static void answer_held(int listener, _Atomic uint64_t *held)
 }
 
 static void __attribute__((noreturn))
-be_guardian(int listener, int pipe, _Atomic uint64_t *held)
+be_guardian(int listener, int pipe, struct guardian_memory *memory)
 {
 	setsid();
 	prctl(PR_SET_NAME, "stranded-guard");
@@ -85,7 +90,7 @@ be_guardian(int listener, int pipe, _Atomic uint64_t *held)
 	if (chdir("/") == 0)
 		(void)!keep_two(&listener, &pipe);
 	wait_for_end(pipe);
-	answer_held(listener, held);
+	answer_held(listener, memory);
 	answer_all(listener);
 	_exit(0);
 }
@@ -93,20 +98,19 @@ be_guardian(int listener, int pipe, _Atomic uint64_t *held)
 struct error *guardian_create(int listener, struct guardian *ret)
 {
 	int ends[2];
-	void *held = mmap(NULL, GUARDIAN_SLOTS * sizeof(*ret->held),
-			  PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS,
-			  -1, 0);
+	void *memory = mmap(NULL, sizeof(*ret->memory), PROT_READ | PROT_WRITE,
+			    MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 
-	if (held == MAP_FAILED)
+	if (memory == MAP_FAILED)
 		return error_os(errno, "cannot share memory with the guardian");
-	ret->held = held;
-	ret->next = 1;
+	ret->memory = memory;
+	ret->next = 0;
 	if (pipe2(ends, O_CLOEXEC) < 0)
 		return error_os(errno, "cannot make a pipe to the guardian");
 	ret->pid = fork();
 	if (!ret->pid) {
 		close(ends[1]);
-		be_guardian(listener, ends[0], held);
+		be_guardian(listener, ends[0], memory);
 	}
 	int error = errno;
 	close(ends[0]);
@@ -117,21 +121,15 @@ struct error *guardian_create(int listener, struct guardian *ret)
 	return error_os(error, "cannot start the guardian");
 }
 
-/* Slot 0 is the receiver's own. */
-void guardian_note(struct guardian *g, uint64_t id)
-{
-	atomic_store(&g->held[0], id);
-}
-
 size_t guardian_hold(struct guardian *g, uint64_t id)
 {
-	for (size_t n = 1; n < GUARDIAN_SLOTS; n++) {
+	for (size_t n = 0; n < GUARDIAN_SLOTS; n++) {
 		size_t slot = g->next;
 
-		g->next = slot + 1 < GUARDIAN_SLOTS ? slot + 1 : 1;
-		if (atomic_load(&g->held[slot]))
+		g->next = slot + 1 < GUARDIAN_SLOTS ? slot + 1 : 0;
+		if (atomic_load(&g->memory->held[slot]))
 			continue;
-		atomic_store(&g->held[slot], id);
+		atomic_store(&g->memory->held[slot], id);
 		return slot;
 	}
 	return GUARDIAN_NO_SLOT;
@@ -139,7 +137,7 @@ size_t guardian_hold(struct guardian *g, uint64_t id)
 
 void guardian_strike(struct guardian *g, size_t slot)
 {
-	atomic_store(&g->held[slot], 0);
+	atomic_store(&g->memory->held[slot], 0);
 }
 
 void guardian_release(struct guardian *g, bool wait)
@@ -148,5 +146,5 @@ void guardian_release(struct guardian *g, bool wait)
 	g->pipe = -1;
 	while (wait && waitpid(g->pid, NULL, 0) < 0 && errno == EINTR)
 		;
-	munmap(g->held, GUARDIAN_SLOTS * sizeof(*g->held));
+	munmap(g->memory, sizeof(*g->memory));
 }

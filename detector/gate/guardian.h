@@ -12,8 +12,9 @@
  * once; it ends when the last process that has the filter is gone.
  *
  * A notification that the gate has received already cannot be received again:
- * so each is written down in memory that both share before anything else is
- * done, and struck out after its answer.
+ * so the kernel writes each to memory that both share, and those that are held
+ * are written down there before the next is taken, and struck out after their
+ * answer.
  *
  * It is a session of its own, in /, with no files of the gate's open.
  */
@@ -25,16 +26,23 @@
 #include <sys/types.h>
 
 #include "base/error.h"
+#include "detector/gate/catch.h"
 
 /** Exits that can be held at once; each is a process, or waits for a look. */
 #define GUARDIAN_SLOTS 32768
 #define GUARDIAN_NO_SLOT SIZE_MAX
 
+/** What the gate shares with its guardian. */
+struct guardian_memory {
+	struct catch_notice notice; /* the one that was received last */
+	_Atomic uint64_t held[GUARDIAN_SLOTS]; /* ids, 0: free */
+};
+
 struct guardian {
-	_Atomic uint64_t *held; /* GUARDIAN_SLOTS ids, 0: free */
-	size_t next;		/* where to look for a free one */
-	pid_t pid;		/* our child */
-	int pipe;		/* closing it sets the guardian to work */
+	struct guardian_memory *memory;
+	size_t next; /* where to look for a free one */
+	pid_t pid;   /* our child */
+	int pipe;    /* closing it sets the guardian to work */
 };
 
 /**
@@ -43,11 +51,9 @@ struct guardian {
 struct error *guardian_create(int listener, struct guardian *ret);
 
 /**
- * Write down the notification that was just received; for the one thread that
- * receives. It stands until the next one is.
+ * Keep a notification beyond the next catch_next() into memory->notice. For the
+ * one thread that receives. Returns: its slot, or GUARDIAN_NO_SLOT.
  */
-void guardian_note(struct guardian *g, uint64_t id);
-/** Keep it beyond that. Returns: its slot, or GUARDIAN_NO_SLOT. */
 size_t guardian_hold(struct guardian *g, uint64_t id);
 /** It was answered. From any thread. */
 void guardian_strike(struct guardian *g, size_t slot);

@@ -219,9 +219,9 @@ static void on_listener(struct watch *w, short revents)
 	struct catch_exit e;
 
 	if (revents & POLLIN) {
-		if (catch_next(w->catch.listener, &e))
+		if (catch_next(w->catch.listener, &w->guardian.memory->notice,
+			       &e))
 			return;
-		guardian_note(&w->guardian, e.id);
 		on_exit_of(w, &e);
 	} else if (revents & (POLLHUP | POLLERR)) {
 		w->empty = true;
