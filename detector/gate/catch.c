@@ -246,14 +246,13 @@ void catch_release(struct catch *c)
 		c->exec_errno = hear_exec(to);
 }
 
-int catch_next(int listener, struct catch_notice *notice,
-	       struct catch_exit *ret)
+int catch_next(int listener, union catch_notice *notice, struct catch_exit *ret)
 {
-	struct seccomp_notif *n = (void *)notice;
+	const struct seccomp_notif *n = &notice->n;
 
 	/* The kernel refuses what is not zero. */
 	memset(notice, 0, sizeof(*notice));
-	if (ioctl(listener, SECCOMP_IOCTL_NOTIF_RECV, n) < 0)
+	if (ioctl(listener, SECCOMP_IOCTL_NOTIF_RECV, notice) < 0)
 		return errno == ENOENT || errno == EINTR ? -EAGAIN : -errno;
 	*ret = (struct catch_exit){
 		.id = n->id,
@@ -261,11 +260,6 @@ int catch_next(int listener, struct catch_notice *notice,
 		.status = (uint8_t)n->data.args[0],
 	};
 	return 0;
-}
-
-uint64_t catch_noticed(const struct catch_notice *notice)
-{
-	return ((const struct seccomp_notif *)(const void *)notice)->id;
 }
 
 bool catch_valid(int listener, uint64_t id)

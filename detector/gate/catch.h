@@ -18,6 +18,7 @@
  * Not caught: deaths by signal, and threads that end by exit (not exit_group).
  */
 
+#include <linux/seccomp.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -62,8 +63,9 @@ struct catch_exit {
 };
 
 /** A notification as the kernel writes it; a newer one's may be longer. */
-struct catch_notice {
-	_Alignas(8) char bytes[512];
+union catch_notice {
+	struct seccomp_notif n;
+	char room[512];
 };
 
 /**
@@ -72,10 +74,8 @@ struct catch_notice {
  * returned. Returns: 0; -EAGAIN (who asked is gone meanwhile, or a signal
  * came), or another -errno.
  */
-int catch_next(int listener, struct catch_notice *notice,
-	       struct catch_exit *ret) __attribute__((warn_unused_result));
-/** The id of what was taken last; 0: nothing. */
-uint64_t catch_noticed(const struct catch_notice *notice);
+int catch_next(int listener, union catch_notice *notice, struct catch_exit *ret)
+	__attribute__((warn_unused_result));
 
 /** Is @id still waiting: does its thread id still mean the same thread? */
 bool catch_valid(int listener, uint64_t id);

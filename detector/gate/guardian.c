@@ -47,7 +47,7 @@ static void wait_for_end(int pipe)
 static void answer_all(int listener)
 {
 	struct pollfd p = { .fd = listener, .events = POLLIN };
-	struct catch_notice notice;
+	union catch_notice notice;
 
 	for (;;) {
 		struct catch_exit e;
@@ -67,7 +67,7 @@ static void answer_all(int listener)
 /* Those that have had their answer are no longer known: no harm is done. */
 static void answer_held(int listener, struct guardian_memory *memory)
 {
-	uint64_t last = catch_noticed(&memory->notice);
+	uint64_t last = memory->notice.n.id;
 
 	if (last)
 		catch_let_go(listener, last);

@@ -34,7 +34,7 @@
 
 /** What the gate shares with its guardian. */
 struct guardian_memory {
-	struct catch_notice notice; /* the one that was received last */
+	union catch_notice notice; /* received last; id 0: nothing */
 	_Atomic uint64_t held[GUARDIAN_SLOTS]; /* ids, 0: free */
 };
 
