@@ -3,8 +3,8 @@
 #define BASE_FNV_H
 
 /**
- * FNV-1a of Fowler, Noll and Vo, 64 bit: stable, so that it can stand in a file, and tiny.
- * Not for keys that somebody gains from making collide.
+ * FNV-1a of Fowler, Noll and Vo, 64 bit: stable, so that it can stand in a
+ * file, and tiny. Not for keys that somebody gains from making collide.
  */
 
 #include <stddef.h>

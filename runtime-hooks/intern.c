@@ -4,6 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/fnv.h"
+
 static void put(struct intern_slot *slots, size_t cap, uint64_t key,
 		void *value)
 {
@@ -58,7 +60,5 @@ uint64_t intern_hash(const void *bytes, size_t len)
 		h = (h ^ w) * 0xff51afd7ed558ccdull;
 		h ^= h >> 32;
 	}
-	for (; len; len--, p++)
-		h = (h ^ *p) * 0x100000001b3ull;
-	return h;
+	return fnv_bytes(h, p, len);
 }

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "base/fnv.h"
 #include "runtime-hooks/go/order.h"
 #include "runtime-hooks/go/since.h"
 
@@ -50,9 +51,7 @@ static uint64_t marks_of(const struct go_layout *l, const uint8_t *b)
 	for (i = 0; i + 8 <= n; i += 8)
 		h = (h ^ go_word(b + l->g_waitreason + i)) *
 		    0x9e3779b97f4a7c15ULL;
-	for (; i < n; i++)
-		h = (h ^ b[l->g_waitreason + i]) * 0x100000001b3ULL;
-	return h;
+	return fnv_bytes(h, b + l->g_waitreason + i, n - i);
 }
 
 static enum go_reason_class reason_class(const struct go_layout *l,
