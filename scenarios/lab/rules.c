@@ -87,7 +87,7 @@ static void run_nft(int netns, int in, int out)
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	if (setns(netns, CLONE_NEWNET) || dup2(in, 0) < 0 || dup2(out, 1) < 0 ||
 	    dup2(out, 2) < 0)
-		_exit(126);
+		_exit(EXEC_CANNOT_RUN);
 	_exit(exec_status(lab_execvpe(argv, environ)));
 }
 
