@@ -103,7 +103,6 @@ def test_soft_limit_of_open_files_hides_no_peer(net, conns):
     one_finding(result, "half-open", "proven")
 
 
-@pytest.mark.slow
 def test_hard_limit_of_open_files_is_a_gap_and_no_all_clear(net, conns):
     """The peer is gone, and wherever there is no descriptor left to go and
     see, that is told: 6 are too few for anything, 24 are enough."""

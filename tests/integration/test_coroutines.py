@@ -90,7 +90,6 @@ def _churn(tmp_path):
         yield churn
 
 
-@pytest.mark.slow
 def test_ps_agrees_with_10000_coroutines_that_come_and_go(churn):
     end = time.monotonic() + SOAK_S
     looks = 0

@@ -93,6 +93,8 @@ def test_rebooted_peer_under_the_shield(apart):
     assert tool.wait_until(lambda: not a.sockets("state", "established"))
 
 
+# Waits for two windows of 15 s and 11 s in which nothing comes; the other tests
+# of probes run through the same code.
 @pytest.mark.slow
 def test_machine_that_is_gone_is_unreachable(apart):
     a, b, client, server = apart
