@@ -331,6 +331,10 @@ static struct error *apply(const struct cli_option *o, const char *arg,
 	case OPT_BASELINE:
 	case OPT_UPDATE_BASELINE:
 	case OPT_REPORT:
+	case OPT_PID:
+	case OPT_SNAPSHOT_BEFORE:
+	case OPT_AT_SIGNAL:
+	case OPT_QUIET_AFTER:
 		return cli_gate_option(o->bit, arg, cli);
 	case OPT_HELP:
 	case OPT_VERSION:
@@ -481,9 +485,9 @@ static struct error *check_fit(struct cli *cli)
 				 "which process? usage: stranded %s %s; "
 				 "'stranded help' explains",
 				 c->name, c->args);
-	if (c->run == cmd_gate)
-		return cli_gate_check(cli);
 	struct error *err = check_probe(cli);
+	if (!err && c->run == cmd_gate)
+		return cli_gate_check(cli);
 	if (!err && (cli->given & OPT_POLICY))
 		err = policy_parse(cli->policy_arg, &cli->policy);
 	return err || c->run != cmd_heal ? err : check_heal(cli);
@@ -499,7 +503,8 @@ struct error *cli_parse(int argc, char **argv, struct cli *ret)
 			     .for_ms = -1,
 			     .every_ms = -1,
 			     .grace_ms = -1,
-			     .timeout_ms = -1 };
+			     .timeout_ms = -1,
+			     .quiet_ms = -1 };
 	int word = first_word(argc, argv);
 	const struct command *first = word < argc ? cli_find_command(argv[word])
 						  : NULL;

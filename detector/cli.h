@@ -79,6 +79,10 @@ enum cli_option_bit {
 	OPT_BASELINE = UINT64_C(1) << 44,
 	OPT_UPDATE_BASELINE = UINT64_C(1) << 45,
 	OPT_REPORT = UINT64_C(1) << 46,
+	OPT_PID = UINT64_C(1) << 47,
+	OPT_SNAPSHOT_BEFORE = UINT64_C(1) << 48,
+	OPT_AT_SIGNAL = UINT64_C(1) << 49,
+	OPT_QUIET_AFTER = UINT64_C(1) << 50,
 };
 
 /** How `heal` lets go of who waits. */
@@ -123,6 +127,10 @@ struct cli {
 	enum gate_orphans orphans;
 	enum gate_how gate_how; /* OPT_HOW of gate */
 	bool allow_gaps, update_baseline;
+	const char *pid_arg;	     /* OPT_PID as it was given; NULL: not */
+	int64_t quiet_ms;	     /* -1: not given */
+	int at_signal;		     /* 0: not given */
+	const char *snapshot_before; /* NULL: not given */
 	const char *baseline;	     /* NULL: not given */
 	struct gate_output *reports; /* of the program's whole life */
 	size_t n_reports;

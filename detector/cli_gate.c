@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "detector/cli_gate.h"
 
+#include <signal.h>
 #include <string.h>
 
 #include "base/clock.h"
+#include "detector/gate/live.h"
 #include "detector/gate/report.h"
 
 static struct error *parse_time(const char *arg, int64_t *ms_ret)
@@ -72,6 +74,36 @@ static struct error *parse_reports(const char *arg, struct cli *cli)
 	}
 }
 
+static struct error *parse_signal(const char *arg, struct cli *cli)
+{
+	static const struct {
+		const char *name;
+		int signal;
+	} v[] = { { "USR1", SIGUSR1 }, { "USR2", SIGUSR2 }, { "HUP", SIGHUP } };
+	const char *name = strncmp(arg, "SIG", 3) != 0 ? arg : arg + 3;
+
+	for (size_t i = 0; i < sizeof(v) / sizeof(v[0]); i++) {
+		if (!strcmp(name, v[i].name)) {
+			cli->at_signal = v[i].signal;
+			return NULL;
+		}
+	}
+	return error_new(ERROR_USAGE,
+			 "--at-signal '%s'; use USR1, USR2 or HUP", arg);
+}
+
+static struct error *parse_quiet(const char *arg, struct cli *cli)
+{
+	struct error *err = parse_time(arg, &cli->quiet_ms);
+
+	if (!err && (cli->quiet_ms < LIVE_MIN_QUIET_MS ||
+		     cli->quiet_ms > 3600 * 1000))
+		err = error_new(ERROR_USAGE,
+				"--quiet-after '%s' is not between %dms and 1h",
+				arg, LIVE_MIN_QUIET_MS);
+	return err;
+}
+
 struct error *cli_gate_option(enum cli_option_bit bit, const char *arg,
 			      struct cli *cli)
 {
@@ -83,8 +115,16 @@ struct error *cli_gate_option(enum cli_option_bit bit, const char *arg,
 		return parse_orphans(arg, cli);
 	if (bit == OPT_REPORT)
 		return parse_reports(arg, cli);
+	if (bit == OPT_AT_SIGNAL)
+		return parse_signal(arg, cli);
+	if (bit == OPT_QUIET_AFTER)
+		return parse_quiet(arg, cli);
 	if (bit == OPT_BASELINE)
 		cli->baseline = arg;
+	else if (bit == OPT_PID)
+		cli->pid_arg = arg;
+	else if (bit == OPT_SNAPSHOT_BEFORE)
+		cli->snapshot_before = arg;
 	else if (bit == OPT_ALLOW_GAPS)
 		cli->allow_gaps = true;
 	else
@@ -92,8 +132,52 @@ struct error *cli_gate_option(enum cli_option_bit bit, const char *arg,
 	return NULL;
 }
 
+static struct error *check_pid(const struct cli *cli)
+{
+	const uint64_t of_a_command = OPT_EVERY | OPT_AT_SIGNAL | OPT_ORPHANS |
+				      OPT_HOW | OPT_UPDATE_BASELINE;
+
+	if (cli->n_args)
+		return error_new(ERROR_USAGE,
+				 "--pid judges what runs already; without a "
+				 "command");
+	if (cli->given & of_a_command)
+		return error_new(ERROR_USAGE,
+				 "--every, --at-signal, --orphans, --how and "
+				 "--update-baseline are for a command, not for "
+				 "--pid");
+	if (!cli->baseline == !cli->snapshot_before)
+		return error_new(ERROR_USAGE,
+				 "--pid: against what? give --baseline FILE, "
+				 "or --snapshot-before FILE to make one");
+	return NULL;
+}
+
+static struct error *check_command(const struct cli *cli)
+{
+	if (cli->snapshot_before)
+		return error_new(ERROR_USAGE,
+				 "--snapshot-before is of a process that runs; "
+				 "give --pid, too");
+	if (!cli->n_args)
+		return error_new(ERROR_USAGE,
+				 "which command? usage: stranded gate %s",
+				 cli->command->args);
+	if (cli->probe &&
+	    !(cli->given & (OPT_EVERY | OPT_AT_SIGNAL | OPT_QUIET_AFTER)))
+		return error_new(ERROR_USAGE,
+				 "--probe takes longer than an exit can be held "
+				 "up; it is for --every, --at-signal, "
+				 "--quiet-after and --pid");
+	return NULL;
+}
+
 struct error *cli_gate_check(struct cli *cli)
 {
+	struct error *err = cli->pid_arg ? check_pid(cli) : check_command(cli);
+
+	if (err)
+		return err;
 	if (cli->update_baseline && !cli->baseline)
 		return error_new(ERROR_USAGE, "--update-baseline: which file? "
 					      "give --baseline, too");

@@ -17,6 +17,10 @@ const struct cli_option cli_options[] = {
 	{ "baseline", 0, OPT_BASELINE, "FILE",
 	  "leaks in FILE are known and pass; new ones fail, gone ones are "
 	  "reported" },
+	{ "at-signal", 0, OPT_AT_SIGNAL, "NAME",
+	  "also look at what goes on whenever the gate is sent USR1, USR2 or "
+	  "HUP, which is not passed on: what is more than at the first is a "
+	  "leak" },
 	{ "color", 0, OPT_COLOR, "WHEN",
 	  "auto, always or never; auto is a terminal without NO_COLOR" },
 	{ "dry-run", 'n', OPT_DRY_RUN, NULL,
@@ -29,7 +33,9 @@ const struct cli_option cli_options[] = {
 	  "the connections of the finding with that fingerprint, or with the "
 	  "only one that begins so" },
 	{ "every", 0, OPT_EVERY, "DURATION",
-	  "look so often, 200ms to 1h, and four times at least; by default 1s" },
+	  "look so often, 200ms to 1h, and four times at least; by default 1s. "
+	  "With gate: also look at what goes on, so often; eight looks tell "
+	  "what becomes more" },
 	{ "for", 0, OPT_FOR, "DURATION",
 	  "watch that long, 1s to 24h; by default 60s" },
 	{ "force", 0, OPT_FORCE, NULL,
@@ -67,6 +73,9 @@ const struct cli_option cli_options[] = {
 	  "kill, or wait for it and judge it" },
 	{ "owner", 0, OPT_OWNER, "PID",
 	  "the lab ends with that process; by default it stays until down" },
+	{ "pid", 0, OPT_PID, "PID|NAME",
+	  "judge a process that runs, instead of a command: against --baseline, "
+	  "which --snapshot-before has made" },
 	{ "policy", 0, OPT_POLICY, "EXPR|FILE",
 	  "which connections would not notice a dead peer in time: "
 	  "keepalive<=60s, keepalive, user-timeout<=60s or user-timeout; exit "
@@ -78,6 +87,10 @@ const struct cli_option cli_options[] = {
 	{ "quick", 'q', OPT_QUICK, NULL,
 	  "one sample: skips the second look, 1 s later, that tells a moving "
 	  "goroutine and a living connection from stuck and dead ones" },
+	{ "quiet-after", 0, OPT_QUIET_AFTER, "DURATION",
+	  "also look at servers that go on, when for so long no request was in "
+	  "flight on their listeners: what is more than at the first such look "
+	  "is a leak" },
 	{ "remote", 0, OPT_REMOTE, "ADDR[:PORT]",
 	  "only the connections to there; IPv6 with a port in brackets" },
 	{ "report", 0, OPT_REPORT, "FORMAT=FILE,...",
@@ -88,6 +101,8 @@ const struct cli_option cli_options[] = {
 	  "for as long as the probe takes" },
 	{ "rules", 0, OPT_RULES, "FILE",
 	  "more rules for waits that are benign; may be given again" },
+	{ "snapshot-before", 0, OPT_SNAPSHOT_BEFORE, "FILE",
+	  "with --pid: write down what is there now, for a --baseline later" },
 	{ "stacks", 's', OPT_STACKS, NULL, "whole stacks" },
 	{ "stop", 0, OPT_STOP, NULL,
 	  "stop each thread for a moment (ptrace) to read its registers, where "
@@ -218,7 +233,7 @@ const struct command cli_commands[] = {
 		  OPT_WITHIN,
 	  CLI_FORMAT_BIT(FORMAT_TEXT) | CLI_FORMAT_BIT(FORMAT_JSON), 1,
 	  SIZE_MAX, cmd_scenario, false },
-	{ "gate", "[--] CMD [ARG]...",
+	{ "gate", "[--] CMD [ARG]... | --pid PID|NAME",
 	  "run a command, and fail when it, or what it runs, leaves something "
 	  "behind",
 	  "Each process below the command is held for a moment just before it "
@@ -227,11 +242,14 @@ const struct command cli_commands[] = {
 	  "go.uber.org/goleak, for any Go program and without a line of code. "
 	  "Status, output and signals of the command pass through; its own "
 	  "failure comes before 1 for leaks and 3 for what could not be seen. "
-	  "The report is on standard error.",
-	  COMMON | OPT_ALLOW_GAPS | OPT_BASELINE | OPT_COLOR | OPT_GRACE |
-		  OPT_HOW | OPT_ORPHANS | OPT_POLICY | OPT_QUICK | OPT_REPORT |
-		  OPT_STACKS | OPT_TIMEOUT | OPT_UPDATE_BASELINE,
-	  CLI_FORMAT_BIT(FORMAT_TEXT), 1, SIZE_MAX, cmd_gate, true },
+	  "The report is on standard error. Servers that go on are judged by "
+	  "what becomes more: with --every, --at-signal, --quiet-after or --pid.",
+	  COMMON | OPT_ALLOW_GAPS | OPT_AT_SIGNAL | OPT_BASELINE | OPT_COLOR |
+		  OPT_EVERY | OPT_GRACE | OPT_HOW | OPT_ORPHANS | OPT_PID |
+		  OPT_POLICY | OPT_PROBE | OPT_QUICK | OPT_QUIET_AFTER |
+		  OPT_REPORT | OPT_RST_SHIELD | OPT_SNAPSHOT_BEFORE |
+		  OPT_STACKS | OPT_TIMEOUT | OPT_UPDATE_BASELINE | OPT_WINDOW,
+	  CLI_FORMAT_BIT(FORMAT_TEXT), 0, SIZE_MAX, cmd_gate, true },
 	{ "doctor", "[PID|NAME]",
 	  "say what can be seen here, what is missing, and the remedy",
 	  "Without a process: permissions, kernel features and namespaces. With "

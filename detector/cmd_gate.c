@@ -18,7 +18,9 @@
 #include "base/exec_status.h"
 #include "base/log.h"
 #include "detector/cmd.h"
+#include "detector/gate/live.h"
 #include "detector/gate/report.h"
+#include "detector/target.h"
 
 #define GRACE_MS 500
 /* As of sh(1), env(1) and timeout(1). */
@@ -149,7 +151,8 @@ static struct error *finish(const struct cli *cli, struct gate_policy *policy,
 			    const struct watch_result *result, int *status_ret)
 {
 	char root[PATH_MAX];
-	struct gate_report r = { .argv = cli->args,
+	const char *const running[] = { "--pid", cli->pid_arg, NULL };
+	struct gate_report r = { .argv = cli->pid_arg ? running : cli->args,
 				 .result = result,
 				 .policy = policy,
 				 .baseline = baseline,
@@ -176,12 +179,46 @@ static struct error *finish(const struct cli *cli, struct gate_policy *policy,
 	struct error *err = write_reports(cli, &r);
 	/* What ended early would take out what it did not come to. */
 	if (!err && cli->update_baseline && !status_of(result))
-		err = baseline_write(cli->baseline, result->processes);
+		err = baseline_write(cli->baseline, result->processes, false);
 	else if (!err && cli->update_baseline)
 		log_error("the command failed: the baseline stays as it was");
 	if (!err && cli->update_baseline && *status_ret == STATUS_FINDINGS)
 		*status_ret = STATUS_CLEAN;
 	return err;
+}
+
+static struct error *write_snapshot(const struct cli *cli,
+				    const struct watch_result *result,
+				    int *status_ret)
+{
+	const struct gate_report r = { .result = result,
+				       .allow_gaps = cli->allow_gaps,
+				       .verbose = cli->verbose };
+	struct text t;
+	struct gate_sums s;
+	struct error *err = baseline_write(cli->snapshot_before,
+					   result->processes, true);
+
+	if (err)
+		return err;
+	text_init(&t, stderr, cli->color);
+	gate_report_snapshot(&t, &r, cli->snapshot_before);
+	gate_sum(&r, &s);
+	*status_ret = s.gaps && !cli->allow_gaps ? STATUS_GAPS : STATUS_CLEAN;
+	return NULL;
+}
+
+/* A look at what runs, instead of a command. */
+static struct error *run_pid(const struct cli *cli,
+			     const struct watch_options *opt,
+			     struct watch_result **ret)
+{
+	AUTO_ARENA struct arena *arena = arena_create();
+	pid_t pid = 0;
+	struct error *err = arena ? targets_one(cli->pid_arg, arena, &pid)
+				  : &error_nomem;
+
+	return err ? err : live_once(pid, opt, ret);
 }
 
 static struct error *run(const struct cli *cli, int *status_ret)
@@ -201,12 +238,19 @@ static struct error *run(const struct cli *cli, int *status_ret)
 			  .quick = cli->quick,
 			  .policy = policy && policy->has_connections
 					    ? &policy->connections
-					    : NULL },
+					    : NULL,
+			  .probing = cmd_probing(cli) },
 		.timeout_ms = cli->timeout_ms,
 		.orphans = cli->orphans,
 		.how = cli->gate_how,
+		.live = { .every_ms = cli->every_ms,
+			  .quiet_ms = cli->quiet_ms,
+			  .signal = cli->at_signal },
 	};
-	err = watch_run(cli->args, &opt, &result);
+	err = cli->pid_arg ? run_pid(cli, &opt, &result)
+			   : watch_run(cli->args, &opt, &result);
+	if (!err && cli->snapshot_before)
+		return write_snapshot(cli, result, status_ret);
 	return err ? err : finish(cli, policy, baseline, result, status_ret);
 }
 

@@ -11,6 +11,7 @@
 
 #include "base/cleanup.h"
 #include "base/escape.h"
+#include "detector/gate/growth.h"
 
 static struct error *create(const char *name, struct gate_baseline **ret)
 {
@@ -83,6 +84,13 @@ static struct error *add_entry(struct gate_baseline *b, const json_t *o,
 		.creator = text_of(b->arena, o, "created_by"),
 		.package = text_of(b->arena, o, "package"),
 	};
+	json_int_t count = json_integer_value(json_object_get(o, "count"));
+
+	if (count < 0)
+		return error_new(ERROR_USAGE,
+				 "%s: leak %zu has a \"count\" below 0",
+				 b->path, i + 1);
+	e.count = (uint64_t)count;
 
 	if (!is_fingerprint(e.fingerprint))
 		return error_new(ERROR_USAGE,
@@ -202,17 +210,48 @@ struct error *baseline_read(const char *path, bool may_lack,
 	return err ? err : baseline_parse(path, text, len, ret);
 }
 
+static struct baseline_entry *find(const struct gate_baseline *b,
+				   const struct leak *l)
+{
+	struct baseline_entry key = { .fingerprint = l->fingerprint };
+
+	return b->n ? bsearch(&key, b->v, b->n, sizeof(*b->v), compare) : NULL;
+}
+
+static uint64_t count_of(const struct gate_process *p, const char *fingerprint)
+{
+	uint64_t n = 0;
+
+	for (size_t i = 0; i < p->n_leaks; i++)
+		if (!strcmp(p->leaks[i].fingerprint, fingerprint))
+			n += p->leaks[i].count;
+	return n;
+}
+
+/* What is more than an entry knows of stays, by that much. */
+static void exceed(struct gate_baseline *b, struct gate_process *p)
+{
+	for (size_t i = 0; i < b->n; i++) {
+		struct baseline_entry *e = &b->v[i];
+		uint64_t n = e->count ? count_of(p, e->fingerprint) : 0;
+
+		e->exceeded = n > e->count;
+		if (e->exceeded)
+			growth_attribute(p, e->fingerprint, n - e->count,
+					 e->count);
+	}
+}
+
 void baseline_apply(struct gate_baseline *b, struct gate_process *p)
 {
+	exceed(b, p);
 	for (size_t i = 0; i < p->n_leaks; i++) {
-		struct baseline_entry key = { .fingerprint =
-						      p->leaks[i].fingerprint };
-		struct baseline_entry *e =
-			b->n ? bsearch(&key, b->v, b->n, sizeof(*b->v), compare)
-			     : NULL;
+		struct baseline_entry *e = find(b, &p->leaks[i]);
 
-		if (e)
-			p->leaks[i].known = e->seen = true;
+		if (!e)
+			continue;
+		e->seen = true;
+		p->leaks[i].known = !e->exceeded;
 	}
 }
 
@@ -260,6 +299,7 @@ static struct error *collect(const struct gate_process *processes,
 				.creator = l->has_creator ? l->creator.function
 							  : NULL,
 				.package = l->package,
+				.count = l->count,
 			};
 		}
 	}
@@ -273,30 +313,39 @@ static json_t *foreign(const char *s)
 	return utf8 ? json_string(utf8) : json_null();
 }
 
-static bool print_entry(FILE *out, const struct baseline_entry *e)
+static bool print_entry(FILE *out, const struct baseline_entry *e,
+			uint64_t count)
 {
 	json_t *o = json_pack(
 		"{s:s, s:s, s:o, s:o, s:o}", "fingerprint", e->fingerprint,
 		"kind", e->kind, "function", foreign(e->function), "created_by",
 		foreign(e->creator), "package", foreign(e->package));
-	bool ok = o && fputs("  ", out) >= 0 &&
-		  !json_dumpf(o, out, JSON_ENSURE_ASCII);
+	bool ok = o && fputs("  ", out) >= 0;
+
+	if (count)
+		json_object_set_new(o, "count", json_integer((json_int_t)count));
+	ok = ok && !json_dumpf(o, out, JSON_ENSURE_ASCII);
 
 	json_decref(o);
 	return ok;
 }
 
-static bool print_all(FILE *out, const struct gate_baseline *b)
+/* Several leaks may have one fingerprint: they stand there once. */
+static bool print_all(FILE *out, const struct gate_baseline *b, bool counted)
 {
 	const char *before = "";
+	size_t next;
 	bool ok = true;
 
 	fprintf(out, "{\n \"schema\": %d,\n \"leaks\": [\n", BASELINE_SCHEMA);
-	for (size_t i = 0; i < b->n && ok; i++) {
-		if (i && !compare(&b->v[i - 1], &b->v[i]))
-			continue;
+	for (size_t i = 0; i < b->n && ok; i = next) {
+		uint64_t count = b->v[i].count;
+
+		for (next = i + 1;
+		     next < b->n && !compare(&b->v[next], &b->v[i]); next++)
+			count += b->v[next].count;
 		fputs(before, out);
-		ok = print_entry(out, &b->v[i]);
+		ok = print_entry(out, &b->v[i], counted ? count : 0);
 		before = ",\n";
 	}
 	fprintf(out, "%s ]\n}\n", *before ? "\n" : "");
@@ -304,14 +353,14 @@ static bool print_all(FILE *out, const struct gate_baseline *b)
 }
 
 static struct error *write_file(const char *path, const char *tmp,
-				const struct gate_baseline *b)
+				const struct gate_baseline *b, bool counted)
 {
 	FILE *f = fopen(tmp, "we");
 
 	if (!f)
 		return error_new(ERROR_OS, "cannot write baseline '%s': %s",
 				 path, strerror(errno));
-	bool ok = print_all(f, b);
+	bool ok = print_all(f, b, counted);
 	if (fclose(f) || !ok || rename(tmp, path) < 0) {
 		int error = errno;
 
@@ -323,7 +372,8 @@ static struct error *write_file(const char *path, const char *tmp,
 }
 
 struct error *baseline_write(const char *path,
-			     const struct gate_process *processes)
+			     const struct gate_process *processes,
+			     bool counted)
 {
 	AUTO_BASELINE struct gate_baseline *b = NULL;
 	AUTO_FREE char *tmp = NULL;
@@ -339,5 +389,5 @@ struct error *baseline_write(const char *path,
 		tmp = NULL;
 		return &error_nomem;
 	}
-	return write_file(path, tmp, b);
+	return write_file(path, tmp, b, counted);
 }

@@ -5,7 +5,8 @@
 /**
  * The leaks that are known: a JSON file, one entry per fingerprint, sorted, one
  * line each, without anything that differs between two runs of the same code
- * (no ids, addresses, lines, counts, times).
+ * (no ids, addresses, lines, counts, times). One of --snapshot-before is of a
+ * process that goes on, and its entries have a count: so many are known.
  *
  *	{
  *	 "schema": 1,
@@ -26,7 +27,9 @@
 
 struct baseline_entry {
 	const char *fingerprint, *kind, *function, *creator, *package;
-	bool seen; /* in this run */
+	uint64_t count; /* so many are known; 0: however many there are */
+	bool exceeded;	/* by the process that was last applied */
+	bool seen;	/* in this run */
 };
 
 struct gate_baseline {
@@ -49,7 +52,10 @@ struct error *baseline_parse(const char *name, const char *text, size_t len,
 			     struct gate_baseline **ret);
 void baseline_destroy(struct gate_baseline *b);
 
-/** Mark the leaks of @p that are known, and the entries that were seen. */
+/**
+ * Mark the leaks of @p that are known, and the entries that were seen. What is
+ * more than an entry's count stays, by that much.
+ */
 void baseline_apply(struct gate_baseline *b, struct gate_process *p);
 
 /** How many entries were not seen. */
@@ -59,10 +65,12 @@ size_t baseline_gone(const struct gate_baseline *b);
  * Write what the list @processes has, but for what the policy ignores, to
  * @path: by a new file that then takes its place.
  *
+ * @param counted with their counts.
  * Fails: ERROR_OS, ERROR_NOMEM.
  */
 struct error *baseline_write(const char *path,
-			     const struct gate_process *processes);
+			     const struct gate_process *processes,
+			     bool counted);
 
 static inline void baseline_destroyp(struct gate_baseline **b)
 {

@@ -258,16 +258,17 @@ struct collect {
 	const struct task_snapshot *snap;
 	pid_t exiting;
 	bool all;
-	void (*decorate)(void *arg, const struct task *task, struct leak *leak);
-	void *arg;
+	struct goroutines_hooks hooks;
 	struct gate_process *p;
 	struct group *groups; /* one for each of p->leaks */
 };
 
 static bool counts(const struct collect *c, const struct task *t)
 {
-	return c->all ? !t->system && t->state != TASK_IDLE
-		      : task_counts(c->snap, t, c->exiting);
+	if (c->all)
+		return !t->system && t->state != TASK_IDLE;
+	return task_counts(c->snap, t, c->exiting) &&
+	       !(c->hooks.skips && c->hooks.skips(c->hooks.arg, t));
 }
 
 static struct error *collect_one(struct collect *c, const struct task *t)
@@ -293,8 +294,8 @@ static struct error *collect_one(struct collect *c, const struct task *t)
 
 		if (err)
 			return err;
-		if (c->decorate)
-			c->decorate(c->arg, t, &p->leaks[at]);
+		if (c->hooks.decorate)
+			c->hooks.decorate(c->hooks.arg, t, &p->leaks[at]);
 		c->groups[p->n_leaks++] = g;
 	}
 	p->leaks[at].count++;
@@ -316,16 +317,14 @@ static struct error *collect(struct collect *c)
 	return err;
 }
 
-struct error *goroutines_collect(
-	const struct task_snapshot *snap, pid_t exiting,
-	void (*decorate)(void *arg, const struct task *task, struct leak *leak),
-	void *arg, struct gate_process *p)
+struct error *goroutines_collect(const struct task_snapshot *snap,
+				 pid_t exiting,
+				 const struct goroutines_hooks *hooks,
+				 struct gate_process *p)
 {
-	struct collect c = { .snap = snap,
-			     .exiting = exiting,
-			     .decorate = decorate,
-			     .arg = arg,
-			     .p = p };
+	struct collect c = {
+		.snap = snap, .exiting = exiting, .hooks = *hooks, .p = p
+	};
 
 	return collect(&c);
 }

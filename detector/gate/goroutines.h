@@ -25,17 +25,25 @@ size_t goroutines_left(const struct task_snapshot *snap, pid_t exiting);
  */
 bool goroutines_starved(const struct task_snapshot *snap, pid_t exiting);
 
+/** What the connections say of tasks; either may be NULL. */
+struct goroutines_hooks {
+	/** Does @task not count, whatever it does? */
+	bool (*skips)(void *arg, const struct task *task);
+	/** Fill in connection and verdict of a new leak from its first task. */
+	void (*decorate)(void *arg, const struct task *task, struct leak *leak);
+	void *arg;
+};
+
 /**
- * Add the leaks among @snap to @p: those that are alike become one.
+ * Add the leaks among @snap to @p: those that are alike become one. Fails:
+ * ERROR_NOMEM.
  *
- * @param decorate fills in connection and verdict of a new leak from its first
- * task; may be NULL.
- * Fails: ERROR_NOMEM.
+ * @param exiting 0: the process goes on.
  */
-struct error *goroutines_collect(
-	const struct task_snapshot *snap, pid_t exiting,
-	void (*decorate)(void *arg, const struct task *task, struct leak *leak),
-	void *arg, struct gate_process *p);
+struct error *goroutines_collect(const struct task_snapshot *snap,
+				 pid_t exiting,
+				 const struct goroutines_hooks *hooks,
+				 struct gate_process *p);
 
 /** All of @snap but the runtime's own, for what hangs. Fails: ERROR_NOMEM. */
 struct error *goroutines_collect_all(const struct task_snapshot *snap,

@@ -42,6 +42,7 @@ struct leak {
 	enum leak_kind kind;
 	char fingerprint[GATE_FINGERPRINT];
 	size_t count;
+	uint64_t before;	   /* that were there before, and count not */
 	uint64_t id;		   /* goroutine id of the first; 0 none */
 	const char *reason;	   /* "chan receive"; NULL: a connection */
 	const char *test;	   /* "TestPool"; NULL: not known */
@@ -92,6 +93,9 @@ struct gate_process {
 	struct leak *leaks;
 	size_t n_leaks;
 	uint64_t leaks_cut; /* groups beyond GATE_MAX_LEAKS */
+	uint64_t start_ticks; /* with the pid: which process it was */
+	/* Looks at it while it went on; 0: it was looked at as it exited. */
+	uint64_t looks;
 	struct gaps gaps;
 };
 

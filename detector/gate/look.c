@@ -41,15 +41,15 @@ static bool has_suffix(const char *s, const char *suffix)
 	return len > n && !strcmp(s + len - n, suffix);
 }
 
-static void describe(struct look *l)
+void look_describe(const struct process *process, struct gate_process *p)
 {
-	struct gate_process *p = l->p;
 	struct program_info info;
 	char cwd[PROCESS_MAX_TEXT];
 
-	p->cmdline = arena_strdup(p->arena, l->process->cmdline);
-	p->exe = arena_strdup(p->arena, l->process->exe ? l->process->exe : "");
-	ssize_t n = readlinkat(l->process->procfd, "cwd", cwd, sizeof(cwd) - 1);
+	p->start_ticks = process->start_ticks;
+	p->cmdline = arena_strdup(p->arena, process->cmdline);
+	p->exe = arena_strdup(p->arena, process->exe ? process->exe : "");
+	ssize_t n = readlinkat(process->procfd, "cwd", cwd, sizeof(cwd) - 1);
 	if (n > 0)
 		p->cwd = arena_strndup(p->arena, cwd, (size_t)n);
 	if (program_info(p->pid, &info) && program_is_toolchain(&info))
@@ -133,8 +133,10 @@ static struct error *judge(struct look *l)
 	struct error *err = look_net_take(l->opt, l->p, &net);
 
 	if (!err)
-		err = goroutines_collect(l->snap, l->exiting, decorate, net,
-					 l->p);
+		err = goroutines_collect(
+			l->snap, l->exiting,
+			&(struct goroutines_hooks){ NULL, decorate, net },
+			l->p);
 	if (!err)
 		look_net_collect(l->opt, net, l->p);
 	look_net_destroy(net);
@@ -170,7 +172,7 @@ static struct error *look(struct look *l)
 
 	if (err)
 		return err;
-	describe(l);
+	look_describe(l->process, l->p);
 	if (l->p->outcome == GATE_TOOLCHAIN)
 		return NULL;
 	err = attach(l);
@@ -197,25 +199,28 @@ static struct error *look(struct look *l)
 	return judge(l);
 }
 
-static void finish(struct look *l, struct error *err)
+void look_end(struct gate_process *p, struct error *err)
 {
-	struct gate_process *p = l->p;
-
 	if (err) {
 		p->outcome = error_code(err) == ERROR_GONE ? GATE_KILLED
 							   : GATE_NOT_READ;
 		p->why = arena_strdup(p->arena, error_text(err));
 		error_free(err);
 	}
-	task_snapshot_destroy(l->snap);
-	if (l->ctx)
-		l->source->detach(l->ctx);
-	process_close(l->process);
-	p->held_ms = (clock_mono_ns() - l->began_ns) / NS_PER_MS;
 	if (!p->cmdline)
 		p->cmdline = "?";
 	if (!p->runtime)
 		p->runtime = "?";
+}
+
+static void finish(struct look *l, struct error *err)
+{
+	look_end(l->p, err);
+	task_snapshot_destroy(l->snap);
+	if (l->ctx)
+		l->source->detach(l->ctx);
+	process_close(l->process);
+	l->p->held_ms = (clock_mono_ns() - l->began_ns) / NS_PER_MS;
 }
 
 struct gate_process *look_at_exit(const struct look_options *opt, int listener,
@@ -254,7 +259,7 @@ struct gate_process *look_at_hang(const struct look_options *opt, pid_t pid)
 		return NULL;
 	struct error *err = process_open(pid, &l.process);
 	if (!err) {
-		describe(&l);
+		look_describe(l.process, l.p);
 		err = attach(&l);
 	}
 	if (error_catch(&err, ERROR_ABSENT)) {

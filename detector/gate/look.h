@@ -12,11 +12,13 @@
 #include "detector/gate/catch.h"
 #include "detector/gate/leak.h"
 #include "detector/policy.h"
+#include "detector/survey.h"
 
 struct look_options {
 	int64_t grace_ms;
 	bool quick;		     /* connections: one sample */
 	const struct policy *policy; /* that connections must meet; NULL none */
+	struct survey_probing probing; /* of who goes on; nobody at its exit */
 };
 
 /**
@@ -36,5 +38,22 @@ struct gate_process *look_at_exit(const struct look_options *opt, int listener,
  * the tests and the main one. For what hangs.
  */
 struct gate_process *look_at_hang(const struct look_options *opt, pid_t pid);
+
+/**
+ * Look at a process that goes on: what counts as at an exit, and was there in
+ * two looks a second apart, but not what is there for a client that is still
+ * connected (serving.h). Takes two seconds, with probes their time too.
+ *
+ * The leaks are all of them: what is new among them is for growth.h, or for a
+ * baseline, to say.
+ *
+ * Returns: as look_at_exit(). GATE_FOREIGN and GATE_COPY: nothing to be read.
+ */
+struct gate_process *look_at_running(const struct look_options *opt, pid_t pid);
+
+/** Fill in what /proc and its file say of @process, toolchain or not. */
+void look_describe(const struct process *process, struct gate_process *p);
+/** Turn @err (taken over, may be NULL) into an outcome, and fill up the rest. */
+void look_end(struct gate_process *p, struct error *err);
 
 #endif

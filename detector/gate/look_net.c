@@ -77,6 +77,27 @@ static struct error *judge(struct look_net *net)
 		   : check_judge(&cli, net->rules, net->survey, &net->findings);
 }
 
+struct error *look_net_judge(struct survey *survey, struct gate_process *p,
+			     struct look_net **ret)
+{
+	struct look_net *net = calloc(1, sizeof(*net));
+	struct error *err = net ? NULL : &error_nomem;
+
+	if (!net) {
+		survey_destroy(survey);
+		return err;
+	}
+	*net = (struct look_net){ .survey = survey, .p = p };
+	err = judge(net);
+	if (err) {
+		look_net_destroy(net);
+		return err;
+	}
+	gaps_merge(&p->gaps, &survey->gaps);
+	*ret = net;
+	return NULL;
+}
+
 struct error *look_net_take(const struct look_options *opt,
 			    struct gate_process *p, struct look_net **ret)
 {
@@ -90,20 +111,9 @@ struct error *look_net_take(const struct look_options *opt,
 	struct error *err = probe_for_any(p, &any);
 	if (err || !any)
 		return err;
-	struct look_net *net = calloc(1, sizeof(*net));
-	if (!net)
-		return &error_nomem;
-	net->p = p;
-	err = survey_take(p->pid, &full, &net->survey);
-	if (!err)
-		err = judge(net);
-	if (err) {
-		look_net_destroy(net);
-		return err;
-	}
-	gaps_merge(&p->gaps, &net->survey->gaps);
-	*ret = net;
-	return NULL;
+	struct survey *survey;
+	err = survey_take(p->pid, &full, &survey);
+	return err ? err : look_net_judge(survey, p, ret);
 }
 
 static bool is_dead(enum verdict_kind kind)

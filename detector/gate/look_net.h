@@ -15,6 +15,7 @@
 #include "detector/gate/look.h"
 
 struct look_net;
+struct survey;
 struct task;
 
 /**
@@ -23,6 +24,12 @@ struct task;
  */
 struct error *look_net_take(const struct look_options *opt,
 			    struct gate_process *p, struct look_net **ret);
+/**
+ * Judge those of a survey that was taken, @survey, which the result owns, also
+ * when this fails: ERROR_NOMEM.
+ */
+struct error *look_net_judge(struct survey *survey, struct gate_process *p,
+			     struct look_net **ret);
 /** The connection that @task waits on; nothing when @net is NULL. */
 void look_net_decorate(const struct look_net *net, const struct task *task,
 		       struct leak *leak);

@@ -41,6 +41,9 @@ struct gate_sums {
 void gate_sum(const struct gate_report *r, struct gate_sums *ret);
 
 void gate_report_text(struct text *t, const struct gate_report *r);
+/** What --snapshot-before has written to @path. */
+void gate_report_snapshot(struct text *t, const struct gate_report *r,
+			  const char *path);
 /** GitHub's workflow commands: ::error file=...,line=...::... */
 void gate_report_annotations(FILE *out, const struct gate_report *r);
 /** Write @format to @out. Fails: ERROR_NOMEM. */

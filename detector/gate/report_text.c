@@ -26,6 +26,8 @@ static void put_where(struct text *t, const struct gate_process *p,
 	text_put(t, STYLE_PLAIN, p->runtime);
 	fputs("): ", t->out);
 	text_put(t, STYLE_PLAIN, p->cmdline);
+	if (p->looks > 1)
+		fprintf(t->out, ", at the last of %" PRIu64 " looks", p->looks);
 	fputc('\n', t->out);
 }
 
@@ -69,6 +71,9 @@ static void put_leak(struct text *t, const struct gate_process *p,
 	text_put(t, STYLE_BOLD, buf);
 	fputc('\n', t->out);
 	put_where(t, p, l);
+	if (l->before)
+		fprintf(t->out, "  and %" PRIu64 " that were there before\n",
+			l->before);
 	if (l->kind != LEAK_CONNECTION)
 		put_task(t, l);
 	put_connection(t, l);
@@ -208,7 +213,8 @@ static void put_policy(struct text *t, const struct gate_policy *policy)
 static void put_baseline(struct text *t, const struct gate_baseline *b)
 {
 	for (size_t i = 0; b && i < b->n; i++)
-		if (!b->v[i].seen)
+		/* what has a count is of one process, and comes and goes */
+		if (!b->v[i].seen && !b->v[i].count)
 			text_wrapf(t, "",
 				   "%s: %s (%s) is gone; tighten with "
 				   "--update-baseline",
@@ -234,6 +240,14 @@ static void put_gaps(struct text *t, const struct gate_report *r)
 			   p->cmdline);
 		report_gaps(t, "", &matter);
 	}
+}
+
+static void put_not_all_seen(struct text *t, const struct gate_report *r)
+{
+	text_wrap(t, "",
+		  r->allow_gaps ? "Not all was seen, which --allow-gaps allows."
+				: "Not all was seen: that is a failure without "
+				  "--allow-gaps.");
 }
 
 static void put_sum(struct text *t, const struct gate_report *r)
@@ -266,19 +280,17 @@ static void put_sum(struct text *t, const struct gate_report *r)
 			      ", %" PRIu64
 			      " not judged because it failed by itself",
 			      s.failed);
-	snprintf(buf + n, sizeof(buf) - (size_t)n,
+	if (!r->result->exits)
+		snprintf(buf + n, sizeof(buf) - (size_t)n, ".");
+	else
+		snprintf(buf + n, sizeof(buf) - (size_t)n,
 		 ". %" PRIu64 " exit%s: %" PRIu64 " of other programs, %" PRIu64
 		 " of Go's own tools.",
 		 r->result->exits, PLURAL(r->result->exits), r->result->foreign,
 		 r->result->toolchain);
 	text_wrap(t, "", buf);
 	if (s.gaps)
-		text_wrap(t, "",
-			  r->allow_gaps
-				  ? "Not all was seen, which --allow-gaps "
-				    "allows."
-				  : "Not all was seen: that is a failure "
-				    "without --allow-gaps.");
+		put_not_all_seen(t, r);
 }
 
 /* A clean run that had nothing to look at needs no word. */
@@ -308,4 +320,22 @@ void gate_report_text(struct text *t, const struct gate_report *r)
 	put_baseline(t, r->baseline);
 	put_gaps(t, r);
 	put_sum(t, r);
+}
+
+void gate_report_snapshot(struct text *t, const struct gate_report *r,
+			  const char *path)
+{
+	const struct gate_process *p = r->result->processes;
+	struct gate_sums s;
+
+	gate_sum(r, &s);
+	put_gaps(t, r);
+	text_wrapf(t, "",
+		   "gate: %" PRIu64 " task%s of process %d (%s) are written to "
+		   "%s; what is more later, 'stranded gate --pid %d --baseline "
+		   "%s' tells.",
+		   s.tasks, PLURAL(s.tasks), (int)p->pid, p->cmdline, path,
+		   (int)p->pid, path);
+	if (s.gaps)
+		put_not_all_seen(t, r);
 }

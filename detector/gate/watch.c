@@ -18,6 +18,7 @@
 #include "base/log.h"
 #include "detector/gate/catch.h"
 #include "detector/gate/guardian.h"
+#include "detector/gate/live.h"
 #include "detector/gate/program.h"
 #include "detector/gate/trace.h"
 
@@ -49,6 +50,7 @@ struct watch {
 	struct catch catch;
 	struct guardian guardian; /* pid 0: none */
 	struct trace trace;	  /* instead of the two, by ptrace */
+	struct live *live;	  /* NULL: none is wanted */
 	struct programs *programs;
 	int signals, wake; /* signalfd, eventfd */
 	struct job *held, *waiting, **waiting_tail;
@@ -354,6 +356,8 @@ static void on_signal(struct watch *w)
 		reap_traced(w);
 	else if (s.ssi_signo == SIGCHLD)
 		reap(w);
+	else if (w->live && (int)s.ssi_signo == w->opt->live.signal)
+		live_now(w->live);
 	else if (s.ssi_code <= 0 && (pid_t)s.ssi_pid != w->catch.pid &&
 		 !w->reaped)
 		kill(w->catch.pid, (int)s.ssi_signo);
@@ -545,6 +549,17 @@ static struct error *start_all(struct watch *w, const char *const *argv,
 	return err;
 }
 
+/* The command runs already: what cannot be looked at is a gap. */
+static void start_live(struct watch *w)
+{
+	if (!live_wanted(&w->opt->live))
+		return;
+	AUTO_ERROR struct error *err = live_start(
+		&w->opt->live, &w->opt->look, w->guardian.pid, &w->live);
+	if (err)
+		lose(w, GAP_LIMIT, error_text(err));
+}
+
 static struct error *run(struct watch *w, const char *const *argv)
 {
 	sigset_t set, mask;
@@ -558,7 +573,9 @@ static struct error *run(struct watch *w, const char *const *argv)
 		if (w->opt->timeout_ms >= 0)
 			w->timeout_ns = clock_mono_ns() +
 					w->opt->timeout_ms * NS_PER_MS;
+		start_live(w);
 		loop(w);
+		live_finish(w->live, w->r);
 		trace_deinit(&w->trace);
 		if (w->guardian.pid)
 			guardian_release(&w->guardian, w->empty);
@@ -574,11 +591,26 @@ static struct error *run(struct watch *w, const char *const *argv)
 	return err;
 }
 
+struct watch_result *watch_result_create(void)
+{
+	struct watch_result *r = calloc(1, sizeof(*r));
+
+	if (!r)
+		return NULL;
+	r->arena = arena_create();
+	if (!r->arena) {
+		free(r);
+		return NULL;
+	}
+	r->gaps.arena = r->arena;
+	return r;
+}
+
 struct error *watch_run(const char *const *argv,
 			const struct watch_options *opt,
 			struct watch_result **ret)
 {
-	AUTO_WATCH struct watch_result *r = calloc(1, sizeof(*r));
+	AUTO_WATCH struct watch_result *r = watch_result_create();
 	struct watch w = {
 		.opt = opt,
 		.catch = { .listener = -1, .to_child = -1 },
@@ -590,9 +622,8 @@ struct error *watch_run(const char *const *argv,
 		.settle_ns = INT64_MAX,
 	};
 
-	if (!r || !(r->arena = arena_create()))
+	if (!r)
 		return &error_nomem;
-	r->gaps.arena = r->arena;
 	w.r = r;
 	w.tail = &r->processes;
 	w.waiting_tail = &w.waiting;

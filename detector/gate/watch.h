@@ -19,11 +19,19 @@
 #include "detector/gate/options.h"
 #include "detector/gate/tree.h"
 
+/** Looks at what goes on; see live.h. */
+struct live_options {
+	int64_t every_ms; /* -1: none */
+	int64_t quiet_ms; /* when it has been quiet for so long; -1: none */
+	int signal;	  /* when we are sent it, which is not passed on; 0 */
+};
+
 struct watch_options {
 	struct look_options look;
 	int64_t timeout_ms; /* of the command; -1: none */
 	enum gate_orphans orphans;
 	enum gate_how how;
+	struct live_options live;
 };
 
 struct watch_result {
@@ -52,6 +60,8 @@ struct watch_result {
 struct error *watch_run(const char *const *argv,
 			const struct watch_options *opt,
 			struct watch_result **ret);
+/** An empty one; NULL when out of memory. */
+struct watch_result *watch_result_create(void);
 void watch_result_destroy(struct watch_result *r);
 
 static inline void watch_result_destroyp(struct watch_result **r)

@@ -1,0 +1,82 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "detector/gate/quiet.h"
+
+#include <stdio.h>
+
+#include "base/clock.h"
+#include "detector/gate/serving.h"
+#include "detector/survey.h"
+
+#define NS_PER_MS INT64_C(1000000)
+#define LONGEST_PAUSE_MS 1000
+#define SHORTEST_PAUSE_MS 50
+
+int64_t quiet_pause_ms(int64_t quiet_ms)
+{
+	int64_t ms = quiet_ms / 4;
+
+	return ms < SHORTEST_PAUSE_MS  ? SHORTEST_PAUSE_MS
+	       : ms > LONGEST_PAUSE_MS ? LONGEST_PAUSE_MS
+				       : ms;
+}
+
+static void note_busy(struct quiet *q, const struct serving_state *state)
+{
+	char local[ENDPOINT_TEXT_MAX], remote[ENDPOINT_TEXT_MAX];
+	const struct tcp_socket *s = state->example;
+
+	endpoint_format(&s->local, local);
+	endpoint_format(&s->remote, remote);
+	if (tcp_socket_latest(s)->state == TCP_STATE_LISTEN)
+		snprintf(q->busy, sizeof(q->busy),
+			 "connections waited to be accepted at %s", local);
+	else
+		snprintf(q->busy, sizeof(q->busy),
+			 "a request from %s to %s was in flight", remote,
+			 local);
+}
+
+enum quiet_answer quiet_judge(struct quiet *q,
+			      const struct serving_state *state,
+			      int64_t now_ns, int64_t quiet_ms)
+{
+	bool changed = !q->seen || q->signature != state->signature;
+	bool first = !q->listens && state->listeners;
+
+	q->listens |= state->listeners > 0;
+	if (!q->listens)
+		return QUIET_NEVER;
+	q->touched |= state->accepted > 0;
+	q->seen = true;
+	q->signature = state->signature;
+	if (changed || state->in_flight) {
+		q->since_ns = now_ns;
+		q->looked = false;
+	}
+	if (state->in_flight) {
+		note_busy(q, state);
+		return QUIET_NOT;
+	}
+	if (first && !q->touched)
+		return QUIET_UNTOUCHED;
+	if (now_ns - q->since_ns < quiet_ms * NS_PER_MS)
+		return QUIET_NOT;
+	if (q->looked)
+		return QUIET_STILL;
+	q->looked = true;
+	return q->touched ? QUIET_SINCE : QUIET_UNTOUCHED;
+}
+
+enum quiet_answer quiet_ask(struct quiet *q, pid_t pid, int64_t quiet_ms)
+{
+	static const struct survey_options light = { .quick = true,
+						     .no_tasks = true };
+	AUTO_SURVEY struct survey *s = NULL;
+	struct serving_state state;
+	AUTO_ERROR struct error *err = survey_take(pid, &light, &s);
+
+	if (err || !s->sockets)
+		return QUIET_NEVER;
+	serving_look(s->sockets, &state);
+	return quiet_judge(q, &state, clock_mono_ns(), quiet_ms);
+}

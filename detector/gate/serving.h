@@ -1,0 +1,67 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef DETECTOR_GATE_SERVING_H
+#define DETECTOR_GATE_SERVING_H
+
+/**
+ * What a server that goes on holds for its clients: the connections that it
+ * accepted, whether a request on one of them is in flight, and the tasks that
+ * are there as long as such a connection is. Pure.
+ */
+
+#include <stdbool.h>
+
+#include "base/process.h"
+#include "netwatch/netwatch.h"
+#include "runtime-hooks/task.h"
+
+/**
+ * A request that is not answered for so long, in ms, is not in flight but
+ * stuck: to wait for its end would be to wait for what is to be found.
+ */
+#define SERVING_STUCK_MS 30000
+
+/**
+ * Was @s accepted at a listener that @snap has too? By its local port, and by
+ * the address where the listener has one.
+ */
+bool serving_accepted(const struct tcp_snapshot *snap,
+		      const struct tcp_socket *s);
+
+/** What serves looks like at one moment. */
+struct serving_state {
+	size_t listeners;
+	size_t accepted;  /* connections, in any state but TIME_WAIT */
+	size_t in_flight; /* of these: a request is, by all that TCP can tell */
+	/* Of the first in flight; NULL none. */
+	const struct tcp_socket *example;
+	/* The same in two looks: no byte came or went, none was opened or
+	 * closed. */
+	uint64_t signature;
+};
+
+/**
+ * In flight: the program has not read what came, the peer has not acknowledged
+ * what was sent, connections wait to be accepted, or the last data came in
+ * after the last went out, or before any did (tcp_info of linux/tcp.h:
+ * last_data_recv, last_data_sent, in ms; data_segs_in, data_segs_out), and not
+ * longer than SERVING_STUCK_MS ago.
+ */
+void serving_look(const struct tcp_snapshot *snap, struct serving_state *ret);
+
+/**
+ * Which of the tasks are there because a client is connected, and will be gone
+ * when it is: who reads the next request from a connection that was accepted,
+ * and is not dead; who started it, unless that is the accepting loop; and what
+ * was started together with it by one who is gone (the writer and the timer of
+ * HTTP/2 and gRPC). Go before 1.21 knows no parents: there it is readers alone.
+ *
+ * @param verdicts one for each of sockets->v, or NULL.
+ * @param serves one for each of snap->tasks; set.
+ * Fails: ERROR_NOMEM.
+ */
+struct error *serving_tasks(const struct task_snapshot *snap,
+			    const struct process_fds *fds,
+			    const struct tcp_snapshot *sockets,
+			    const struct verdict *verdicts, bool *serves);
+
+#endif

@@ -1,0 +1,3 @@
+module stranded.test/serve
+
+go 1.17
