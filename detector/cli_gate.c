@@ -88,16 +88,16 @@ static struct error *parse_signal(const char *arg, struct cli *cli)
 			return NULL;
 		}
 	}
-	return error_new(ERROR_USAGE,
-			 "--at-signal '%s'; use USR1, USR2 or HUP", arg);
+	return error_new(ERROR_USAGE, "--at-signal '%s'; use USR1, USR2 or HUP",
+			 arg);
 }
 
 static struct error *parse_quiet(const char *arg, struct cli *cli)
 {
 	struct error *err = parse_time(arg, &cli->quiet_ms);
 
-	if (!err && (cli->quiet_ms < LIVE_MIN_QUIET_MS ||
-		     cli->quiet_ms > 3600 * 1000))
+	if (!err &&
+	    (cli->quiet_ms < LIVE_MIN_QUIET_MS || cli->quiet_ms > 3600 * 1000))
 		err = error_new(ERROR_USAGE,
 				"--quiet-after '%s' is not between %dms and 1h",
 				arg, LIVE_MIN_QUIET_MS);
@@ -165,10 +165,11 @@ static struct error *check_command(const struct cli *cli)
 				 cli->command->args);
 	if (cli->probe &&
 	    !(cli->given & (OPT_EVERY | OPT_AT_SIGNAL | OPT_QUIET_AFTER)))
-		return error_new(ERROR_USAGE,
-				 "--probe takes longer than an exit can be held "
-				 "up; it is for --every, --at-signal, "
-				 "--quiet-after and --pid");
+		return error_new(
+			ERROR_USAGE,
+			"--probe takes longer than an exit can be held "
+			"up; it is for --every, --at-signal, "
+			"--quiet-after and --pid");
 	return NULL;
 }
 

@@ -196,8 +196,8 @@ static struct error *write_snapshot(const struct cli *cli,
 				       .verbose = cli->verbose };
 	struct text t;
 	struct gate_sums s;
-	struct error *err = baseline_write(cli->snapshot_before,
-					   result->processes, true);
+	struct error *err =
+		baseline_write(cli->snapshot_before, result->processes, true);
 
 	if (err)
 		return err;

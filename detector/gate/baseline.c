@@ -323,7 +323,8 @@ static bool print_entry(FILE *out, const struct baseline_entry *e,
 	bool ok = o && fputs("  ", out) >= 0;
 
 	if (count)
-		json_object_set_new(o, "count", json_integer((json_int_t)count));
+		json_object_set_new(o, "count",
+				    json_integer((json_int_t)count));
 	ok = ok && !json_dumpf(o, out, JSON_ENSURE_ASCII);
 
 	json_decref(o);
@@ -372,8 +373,7 @@ static struct error *write_file(const char *path, const char *tmp,
 }
 
 struct error *baseline_write(const char *path,
-			     const struct gate_process *processes,
-			     bool counted)
+			     const struct gate_process *processes, bool counted)
 {
 	AUTO_BASELINE struct gate_baseline *b = NULL;
 	AUTO_FREE char *tmp = NULL;

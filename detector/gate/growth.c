@@ -60,8 +60,7 @@ static struct error *insert(struct growth *g, const char *fingerprint,
 
 	if (err)
 		return err;
-	memmove(&g->rows[at + 1], &g->rows[at],
-		(g->n - at) * sizeof(*g->rows));
+	memmove(&g->rows[at + 1], &g->rows[at], (g->n - at) * sizeof(*g->rows));
 	g->n++;
 	*ret = &g->rows[at];
 	**ret = (struct growth_row){ 0 };
@@ -77,8 +76,7 @@ static void thin_out(struct growth *g)
 
 		for (size_t i = 0; i < GROWTH_LOOKS / 2; i++)
 			v[i] = v[2 * i];
-		memset(v + GROWTH_LOOKS / 2, 0,
-		       GROWTH_LOOKS / 2 * sizeof(*v));
+		memset(v + GROWTH_LOOKS / 2, 0, GROWTH_LOOKS / 2 * sizeof(*v));
 	}
 	g->n_looks = GROWTH_LOOKS / 2;
 }

@@ -92,7 +92,7 @@ struct gate_process {
 	uint64_t tasks;	 /* goroutines that were looked at */
 	struct leak *leaks;
 	size_t n_leaks;
-	uint64_t leaks_cut; /* groups beyond GATE_MAX_LEAKS */
+	uint64_t leaks_cut;   /* groups beyond GATE_MAX_LEAKS */
 	uint64_t start_ticks; /* with the pid: which process it was */
 	/* Looks at it while it went on; 0: it was looked at as it exited. */
 	uint64_t looks;

@@ -191,8 +191,8 @@ static void look_at_some(struct live *l, struct record **v, size_t n)
 	bool started[MAX_AT_ONCE];
 
 	for (size_t i = 0; i < n; i++)
-		started[i] = !pthread_create(&v[i]->thread, NULL, look_thread,
-					     v[i]);
+		started[i] =
+			!pthread_create(&v[i]->thread, NULL, look_thread, v[i]);
 	for (size_t i = 0; i < n; i++) {
 		if (started[i])
 			pthread_join(v[i]->thread, NULL);
@@ -236,8 +236,8 @@ static void round_of(struct live *l, bool now, bool tick)
 	struct tree_member *v;
 	size_t n;
 
-	AUTO_ERROR struct error *err =
-		arena ? tree_list(l->but, arena, &v, &n) : &error_nomem;
+	AUTO_ERROR struct error *err = arena ? tree_list(l->but, arena, &v, &n)
+					     : &error_nomem;
 	if (err) {
 		l->lost++;
 		return;
@@ -269,8 +269,7 @@ static bool wait_for_round(struct live *l, bool *now)
 				     .tv_nsec = until % 1000000000 };
 
 	pthread_mutex_lock(&l->lock);
-	while (!l->stop && l->asked == l->answered &&
-	       clock_mono_ns() < until) {
+	while (!l->stop && l->asked == l->answered && clock_mono_ns() < until) {
 		if (until == INT64_MAX)
 			pthread_cond_wait(&l->wake, &l->lock);
 		else
@@ -292,8 +291,8 @@ static void *live_thread(void *arg)
 		bool tick = clock_mono_ns() >= l->next_ns;
 
 		if (tick)
-			l->next_ns = clock_mono_ns() +
-				     l->opt->every_ms * NS_PER_MS;
+			l->next_ns =
+				clock_mono_ns() + l->opt->every_ms * NS_PER_MS;
 		round_of(l, now, tick);
 	}
 	return NULL;
@@ -491,11 +490,12 @@ static struct error *as_error(const struct gate_process *p)
 	case GATE_NOT_READ:
 		return error_new(ERROR_UNSUPPORTED, "%s", p->why);
 	default:
-		return error_new(ERROR_ABSENT,
-				 "process %d has no goroutines or coroutines "
-				 "that can be read; 'stranded check' judges its "
-				 "threads and connections",
-				 (int)p->pid);
+		return error_new(
+			ERROR_ABSENT,
+			"process %d has no goroutines or coroutines "
+			"that can be read; 'stranded check' judges its "
+			"threads and connections",
+			(int)p->pid);
 	}
 }
 

@@ -51,9 +51,9 @@ static struct error *collect(struct live_look *l)
 	l->serves = calloc(snap->n + 1, sizeof(*l->serves));
 	if (!l->serves)
 		return &error_nomem;
-	struct error *err =
-		serving_tasks(snap, &l->survey->fds, l->survey->sockets,
-			      l->survey->verdicts, l->serves);
+	struct error *err = serving_tasks(snap, &l->survey->fds,
+					  l->survey->sockets,
+					  l->survey->verdicts, l->serves);
 	if (!err)
 		err = goroutines_collect(snap, 0, &hooks, l->p);
 	free(l->serves);

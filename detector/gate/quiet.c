@@ -37,8 +37,8 @@ static void note_busy(struct quiet *q, const struct serving_state *state)
 }
 
 enum quiet_answer quiet_judge(struct quiet *q,
-			      const struct serving_state *state,
-			      int64_t now_ns, int64_t quiet_ms)
+			      const struct serving_state *state, int64_t now_ns,
+			      int64_t quiet_ms)
 {
 	bool changed = !q->seen || q->signature != state->signature;
 	bool first = !q->listens && state->listeners;

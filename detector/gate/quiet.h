@@ -15,12 +15,12 @@
 
 /** What is known of one process so far; begins as zeros. */
 struct quiet {
-	bool listens;	  /* it has had a listener */
-	bool touched;	  /* somebody has been connected, ever */
-	bool looked;	  /* this time of quiet was answered already */
-	bool seen;	  /* asked before */
+	bool listens; /* it has had a listener */
+	bool touched; /* somebody has been connected, ever */
+	bool looked;  /* this time of quiet was answered already */
+	bool seen;    /* asked before */
 	uint64_t signature;
-	int64_t since_ns; /* when the signature became what it is */
+	int64_t since_ns;      /* when the signature became what it is */
 	char busy[QUIET_TEXT]; /* what was in flight when last something was */
 };
 
@@ -42,7 +42,7 @@ enum quiet_answer quiet_ask(struct quiet *q, pid_t pid, int64_t quiet_ms);
 struct serving_state;
 /** The same of one look that was taken at @now_ns. Pure. */
 enum quiet_answer quiet_judge(struct quiet *q,
-			      const struct serving_state *state,
-			      int64_t now_ns, int64_t quiet_ms);
+			      const struct serving_state *state, int64_t now_ns,
+			      int64_t quiet_ms);
 
 #endif

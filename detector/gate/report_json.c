@@ -124,16 +124,15 @@ static json_t *process_json(const struct gate_process *p)
 
 	for (size_t i = 0; i < p->n_leaks; i++)
 		json_array_append_new(leaks, leak_json(&p->leaks[i]));
-	return json_pack("{s:i, s:o, s:o, s:o, s:s, s:o, s:i, s:I, s:I, s:b, "
-			 "s:o, s:o, s:I}",
-			 "pid", (int)p->pid, "command", text(p->cmdline),
-			 "runtime", text(p->runtime), "package",
-			 text(p->package), "outcome", outcome_name(p->outcome),
-			 "why", text(p->why), "status", (int)p->status,
-			 "held_ms", (json_int_t)p->held_ms, "goroutines",
-			 (json_int_t)p->tasks, "no_grace", p->no_grace, "leaks",
-			 leaks, "gaps", gaps_json(&p->gaps), "looks",
-			 (json_int_t)p->looks);
+	return json_pack(
+		"{s:i, s:o, s:o, s:o, s:s, s:o, s:i, s:I, s:I, s:b, "
+		"s:o, s:o, s:I}",
+		"pid", (int)p->pid, "command", text(p->cmdline), "runtime",
+		text(p->runtime), "package", text(p->package), "outcome",
+		outcome_name(p->outcome), "why", text(p->why), "status",
+		(int)p->status, "held_ms", (json_int_t)p->held_ms, "goroutines",
+		(json_int_t)p->tasks, "no_grace", p->no_grace, "leaks", leaks,
+		"gaps", gaps_json(&p->gaps), "looks", (json_int_t)p->looks);
 }
 
 static json_t *processes_json(const struct gate_process *p)

@@ -284,10 +284,10 @@ static void put_sum(struct text *t, const struct gate_report *r)
 		snprintf(buf + n, sizeof(buf) - (size_t)n, ".");
 	else
 		snprintf(buf + n, sizeof(buf) - (size_t)n,
-		 ". %" PRIu64 " exit%s: %" PRIu64 " of other programs, %" PRIu64
-		 " of Go's own tools.",
-		 r->result->exits, PLURAL(r->result->exits), r->result->foreign,
-		 r->result->toolchain);
+			 ". %" PRIu64 " exit%s: %" PRIu64
+			 " of other programs, %" PRIu64 " of Go's own tools.",
+			 r->result->exits, PLURAL(r->result->exits),
+			 r->result->foreign, r->result->toolchain);
 	text_wrap(t, "", buf);
 	if (s.gaps)
 		put_not_all_seen(t, r);

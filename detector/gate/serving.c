@@ -78,9 +78,9 @@ static uint64_t hash_of(const struct tcp_socket *s,
 
 	hash = fnv_bytes(hash, &sample->state, sizeof(sample->state));
 	hash = fnv_bytes(hash, &sample->info.bytes_received,
-		       sizeof(sample->info.bytes_received));
+			 sizeof(sample->info.bytes_received));
 	return fnv_bytes(hash, &sample->info.bytes_acked,
-		       sizeof(sample->info.bytes_acked));
+			 sizeof(sample->info.bytes_acked));
 }
 
 void serving_look(const struct tcp_snapshot *snap, struct serving_state *ret)
@@ -107,7 +107,8 @@ void serving_look(const struct tcp_snapshot *snap, struct serving_state *ret)
 static bool is_dead(const struct verdict *v)
 {
 	return v && v->certain &&
-	       (v->kind == VERDICT_HALF_OPEN || v->kind == VERDICT_LOCAL_CAUSE ||
+	       (v->kind == VERDICT_HALF_OPEN ||
+		v->kind == VERDICT_LOCAL_CAUSE ||
 		v->kind == VERDICT_UNREACHABLE);
 }
 
