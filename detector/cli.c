@@ -238,6 +238,7 @@ static struct error *add_rules(const char *arg, struct cli *cli)
 	return NULL;
 }
 
+/* flat table */
 static struct error *apply(const struct cli_option *o, const char *arg,
 			   struct cli *cli)
 {

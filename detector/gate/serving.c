@@ -8,6 +8,7 @@
 #include "base/cleanup.h"
 #include "base/fnv.h"
 #include "detector/waiting.h"
+#include "netwatch/netwatch.h"
 
 static bool is_any(const struct endpoint *e)
 {

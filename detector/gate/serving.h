@@ -10,9 +10,16 @@
 
 #include <stdbool.h>
 
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/error.h"
 #include "base/process.h"
-#include "netwatch/netwatch.h"
-#include "runtime-hooks/task.h"
+
+struct task_snapshot;
+struct tcp_snapshot;
+struct tcp_socket;
+struct verdict;
 
 /**
  * A request that is not answered for so long, in ms, is not in flight but
