@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/clock.h"
 #include "base/log.h"
@@ -18,6 +19,7 @@ struct go_context {
 	struct arena *arena;
 	struct go_layout layout;
 	struct go_goroutines *goroutines;
+	struct go_testname testname;
 };
 
 static int read_process(void *arg, struct process_read_req *reqs, size_t n)
@@ -132,6 +134,8 @@ static struct error *set_up(struct go_context *ctx)
 	ctx->layout.sym = &ctx->sym;
 	ctx->layout.arena = ctx->arena;
 	ctx->layout.minor = go_image_minor(ctx->image);
+	ctx->testname.mem = &ctx->mem;
+	ctx->testname.minor = ctx->layout.minor;
 	err = find_layout(ctx);
 	if (err)
 		return error_wrap(explained(ctx, err), "%s",
@@ -244,6 +248,50 @@ static bool go_owns_pc(void *arg, raddr_t pc)
 	struct go_func func;
 
 	return go_image_func(((struct go_context *)arg)->image, pc, &func);
+}
+
+/* Where the goroutine of @bytes is parked; 0: it runs. */
+static raddr_t parked_at(const struct go_layout *l, const uint8_t *bytes)
+{
+	switch (go_half(bytes + l->g_status) & ~GO_STATUS_SCAN) {
+	case GO_WAITING:
+	case GO_RUNNABLE:
+	case GO_PREEMPTED:
+		return go_word(bytes + GO_G_SP);
+	case GO_SYSCALL:
+		return go_word(bytes + l->g_syscallsp);
+	default:
+		return 0;
+	}
+}
+
+static bool read_g(struct go_context *ctx, const struct task *task,
+		   uint8_t bytes[GO_G_BYTES])
+{
+	const struct go_layout *l = &ctx->layout;
+
+	return go_live_read(&ctx->mem, task->handle, bytes, l->g_len) &&
+	       go_word(bytes + l->g_goid) == task->id;
+}
+
+bool go_test_name(void *arg, const struct task *task, bool *parked_ret,
+		  char buf[GO_TEST_NAME_MAX])
+{
+	struct go_context *ctx = arg;
+	uint8_t g[GO_G_BYTES], again[GO_G_BYTES];
+	enum go_test_role role =
+		go_test_role(task->start ? task->start->function : NULL);
+
+	if (role == GO_TEST_NONE || !read_g(ctx, task, g))
+		return false;
+	raddr_t sp = parked_at(&ctx->layout, g);
+	*parked_ret = sp;
+	/* A g and its stack go from one goroutine to the next. */
+	return go_testname_read(&ctx->testname, role,
+				go_word(g + GO_G_STACK_LO),
+				go_word(g + GO_G_STACK_HI), sp, buf) &&
+	       read_g(ctx, task, again) &&
+	       !memcmp(g + GO_G_STACK_LO, again + GO_G_STACK_LO, 16);
 }
 
 const struct runtime_source runtime_go = {
