@@ -8,7 +8,6 @@
 
 /* Ids of parents that are followed; a chain is a handful long. */
 #define MAX_PARENTS 64
-#define TEST_NAME_MAX 256
 
 /* The innermost function that Go's own dump shows, as goleak reads it. */
 static const char *first_function(const struct task *t)
@@ -115,10 +114,11 @@ static bool is_test_file(const struct frame *f)
 }
 
 /* The test in the names of one goroutine: its creator's, then its stack's. */
-static bool own_test(const struct task *t, char buf[TEST_NAME_MAX])
+static bool own_test(const struct task *t, char buf[GOROUTINE_TEST_MAX])
 {
 	if (t->created_by && is_test_file(t->created_by)) {
-		leak_test_name(t->created_by->function, buf, TEST_NAME_MAX);
+		leak_test_name(t->created_by->function, buf,
+			       GOROUTINE_TEST_MAX);
 		if (*buf)
 			return true;
 	}
@@ -128,24 +128,81 @@ static bool own_test(const struct task *t, char buf[TEST_NAME_MAX])
 
 		if (!is_test_file(f))
 			continue;
-		leak_test_name(f->function, buf, TEST_NAME_MAX);
+		leak_test_name(f->function, buf, GOROUTINE_TEST_MAX);
 		if (*buf)
 			return true;
 	}
 	return false;
 }
 
-/* Up the chain of those who are still there. Go before 1.21: no parents. */
-static bool find_test(const struct task_snapshot *snap, const struct task *t,
-		      char buf[TEST_NAME_MAX])
+/* What tells groups apart: all functions of the stack, creator, test. */
+struct group {
+	uint64_t stack;
+	const struct frame *created_by;
+	char test[GOROUTINE_TEST_MAX];
+};
+
+static bool same_group(const struct group *a, const struct group *b)
 {
-	for (int i = 0; t && i < MAX_PARENTS; i++) {
+	return a->stack == b->stack && a->created_by == b->created_by &&
+	       !strcmp(a->test, b->test);
+}
+
+struct collect {
+	const struct task_snapshot *snap;
+	pid_t exiting;
+	bool all;
+	struct goroutines_hooks hooks;
+	struct gate_process *p;
+	struct group *groups; /* one for each of p->leaks */
+};
+
+static const struct task *parent_of(const struct task_snapshot *snap,
+				    const struct task *t)
+{
+	return t->parent_id ? task_snapshot_find(snap, t->parent_id) : NULL;
+}
+
+/* Up the chain of those who are still there. Go before 1.21: no parents. */
+static bool test_by_frames(const struct task_snapshot *snap,
+			   const struct task *t, char buf[GOROUTINE_TEST_MAX])
+{
+	for (int i = 0; t && i < MAX_PARENTS; i++, t = parent_of(snap, t))
 		if (own_test(t, buf))
 			return true;
-		t = t->parent_id ? task_snapshot_find(snap, t->parent_id)
-				 : NULL;
-	}
+	*buf = '\0';
 	return false;
+}
+
+/* The same chain, each with those who are not there any more. */
+static bool test_by_sample(const struct task_snapshot *snap,
+			   const struct goroutine_tests *tests,
+			   const struct task *t, char buf[GOROUTINE_TEST_MAX])
+{
+	for (int i = 0; t && i < MAX_PARENTS; i++, t = parent_of(snap, t))
+		if (tests->name(tests->arg, t->id, buf, GOROUTINE_TEST_MAX) ||
+		    (t->parent_id && tests->name(tests->arg, t->parent_id, buf,
+						 GOROUTINE_TEST_MAX)))
+			return true;
+	return false;
+}
+
+/*
+ * TestPool by the functions on the stack, TestPool/redial by the sampled T.
+ * Where the two contradict each other, the stack is what is there now.
+ */
+static void find_test(const struct collect *c, const struct task *t,
+		      char buf[GOROUTINE_TEST_MAX])
+{
+	char sampled[GOROUTINE_TEST_MAX];
+
+	test_by_frames(c->snap, t, buf);
+	size_t len = strlen(buf);
+	if (c->hooks.tests &&
+	    test_by_sample(c->snap, c->hooks.tests, t, sampled) &&
+	    !strncmp(sampled, buf, len) &&
+	    (!len || !sampled[len] || sampled[len] == '/'))
+		strcpy(buf, sampled);
 }
 
 static void copy_frame(struct arena *arena, const struct frame *f,
@@ -241,28 +298,6 @@ static struct error *make_leak(enum leak_kind kind, const struct task *t,
 	return NULL;
 }
 
-/* What tells groups apart: all functions of the stack, creator, test. */
-struct group {
-	uint64_t stack;
-	const struct frame *created_by;
-	char test[TEST_NAME_MAX];
-};
-
-static bool same_group(const struct group *a, const struct group *b)
-{
-	return a->stack == b->stack && a->created_by == b->created_by &&
-	       !strcmp(a->test, b->test);
-}
-
-struct collect {
-	const struct task_snapshot *snap;
-	pid_t exiting;
-	bool all;
-	struct goroutines_hooks hooks;
-	struct gate_process *p;
-	struct group *groups; /* one for each of p->leaks */
-};
-
 static bool counts(const struct collect *c, const struct task *t)
 {
 	if (c->all)
@@ -278,8 +313,7 @@ static struct error *collect_one(struct collect *c, const struct task *t)
 			   .created_by = t->created_by };
 	size_t at = 0;
 
-	if (!find_test(c->snap, t, g.test))
-		*g.test = '\0';
+	find_test(c, t, g.test);
 	while (at < p->n_leaks && !same_group(&c->groups[at], &g))
 		at++;
 	if (at == GATE_MAX_LEAKS) {
@@ -330,9 +364,13 @@ struct error *goroutines_collect(const struct task_snapshot *snap,
 }
 
 struct error *goroutines_collect_all(const struct task_snapshot *snap,
+				     const struct goroutine_tests *tests,
 				     struct gate_process *p)
 {
-	struct collect c = { .snap = snap, .all = true, .p = p };
+	struct collect c = { .snap = snap,
+			     .all = true,
+			     .hooks = { .tests = tests },
+			     .p = p };
 
 	return collect(&c);
 }

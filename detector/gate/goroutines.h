@@ -25,8 +25,20 @@ size_t goroutines_left(const struct task_snapshot *snap, pid_t exiting);
  */
 bool goroutines_starved(const struct task_snapshot *snap, pid_t exiting);
 
-/** What the connections say of tasks; either may be NULL. */
+/**
+ * Which test a goroutine runs, or the nearest of its ancestors that is known
+ * to, from before (sampler.h). @buf holds GOROUTINE_TEST_MAX bytes.
+ */
+struct goroutine_tests {
+	bool (*name)(void *arg, uint64_t goid, char *buf, size_t size);
+	void *arg;
+};
+#define GOROUTINE_TEST_MAX 513
+
+/** What others say of tasks; each may be NULL. */
 struct goroutines_hooks {
+	/** NULL: the functions on stacks alone tell the test. */
+	const struct goroutine_tests *tests;
 	/** Does @task not count, whatever it does? */
 	bool (*skips)(void *arg, const struct task *task);
 	/** Fill in connection and verdict of a new leak from its first task. */
@@ -47,6 +59,7 @@ struct error *goroutines_collect(const struct task_snapshot *snap,
 
 /** All of @snap but the runtime's own, for what hangs. Fails: ERROR_NOMEM. */
 struct error *goroutines_collect_all(const struct task_snapshot *snap,
+				     const struct goroutine_tests *tests,
 				     struct gate_process *p);
 
 #endif

@@ -12,6 +12,7 @@
 #include "detector/gate/goroutines.h"
 #include "detector/gate/look_net.h"
 #include "detector/gate/program.h"
+#include "detector/gate/sampler.h"
 #include "runtime-hooks/coroutine/coroutine.h"
 #include "runtime-hooks/go/go.h"
 
@@ -34,13 +35,6 @@ struct look {
 	struct task_snapshot *snap; /* the latest */
 };
 
-static bool has_suffix(const char *s, const char *suffix)
-{
-	size_t len = strlen(s), n = strlen(suffix);
-
-	return len > n && !strcmp(s + len - n, suffix);
-}
-
 void look_describe(const struct process *process, struct gate_process *p)
 {
 	struct program_info info;
@@ -55,8 +49,7 @@ void look_describe(const struct process *process, struct gate_process *p)
 	if (program_info(p->pid, &info) && program_is_toolchain(&info))
 		p->outcome = GATE_TOOLCHAIN;
 	p->module = *info.module ? arena_strdup(p->arena, info.module) : NULL;
-	p->is_test = has_suffix(info.path, ".test") ||
-		     (!*info.path && p->exe && has_suffix(p->exe, ".test"));
+	p->is_test = program_is_test(&info, p->exe);
 	size_t len = strlen(info.path);
 	if (*info.path)
 		p->package = arena_strndup(p->arena, info.path,
@@ -127,16 +120,23 @@ static void decorate(void *arg, const struct task *task, struct leak *leak)
 	look_net_decorate(arg, task, leak);
 }
 
+static bool sampled(void *arg, uint64_t goid, char *buf, size_t size)
+{
+	const struct look *l = arg;
+
+	return sampler_name(l->opt->sampler, l->p->pid, l->process->start_ticks,
+			    goid, buf, size);
+}
+
 static struct error *judge(struct look *l)
 {
+	const struct goroutine_tests tests = { sampled, l };
 	struct look_net *net = NULL;
 	struct error *err = look_net_take(l->opt, l->p, &net);
+	const struct goroutines_hooks hooks = { &tests, NULL, decorate, net };
 
 	if (!err)
-		err = goroutines_collect(
-			l->snap, l->exiting,
-			&(struct goroutines_hooks){ NULL, decorate, net },
-			l->p);
+		err = goroutines_collect(l->snap, l->exiting, &hooks, l->p);
 	if (!err)
 		look_net_collect(l->opt, net, l->p);
 	look_net_destroy(net);
@@ -253,6 +253,7 @@ struct gate_process *look_at_exit(const struct look_options *opt, int listener,
 struct gate_process *look_at_hang(const struct look_options *opt, pid_t pid)
 {
 	struct look l = { .opt = opt, .began_ns = clock_mono_ns() };
+	const struct goroutine_tests tests = { sampled, &l };
 
 	l.p = gate_process_create(pid);
 	if (!l.p)
@@ -272,7 +273,7 @@ struct gate_process *look_at_hang(const struct look_options *opt, pid_t pid)
 	if (!err && l.snap) {
 		l.p->tasks = l.snap->n;
 		l.p->outcome = GATE_JUDGED;
-		err = goroutines_collect_all(l.snap, l.p);
+		err = goroutines_collect_all(l.snap, &tests, l.p);
 	}
 	finish(&l, err);
 	return l.p;

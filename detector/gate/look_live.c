@@ -7,11 +7,13 @@
 #include "base/clock.h"
 #include "detector/gate/goroutines.h"
 #include "detector/gate/look_net.h"
+#include "detector/gate/sampler.h"
 #include "detector/gate/serving.h"
 
 #define NS_PER_MS INT64_C(1000000)
 
 struct live_look {
+	const struct look_options *opt;
 	struct gate_process *p;
 	const struct survey *survey;
 	const struct task_set *set;
@@ -35,6 +37,14 @@ static void decorate(void *arg, const struct task *task, struct leak *leak)
 	look_net_decorate(l->net, task, leak);
 }
 
+static bool sampled(void *arg, uint64_t goid, char *buf, size_t size)
+{
+	const struct live_look *l = arg;
+
+	return sampler_name(l->opt->sampler, l->p->pid, l->p->start_ticks, goid,
+			    buf, size);
+}
+
 /* That of a runtime: threads are nothing that is left behind. */
 static const struct task_set *set_of_runtime(const struct survey *s)
 {
@@ -46,7 +56,8 @@ static const struct task_set *set_of_runtime(const struct survey *s)
 static struct error *collect(struct live_look *l)
 {
 	const struct task_snapshot *snap = l->set->snapshot;
-	const struct goroutines_hooks hooks = { skips, decorate, l };
+	const struct goroutine_tests tests = { sampled, l };
+	const struct goroutines_hooks hooks = { &tests, skips, decorate, l };
 
 	l->serves = calloc(snap->n + 1, sizeof(*l->serves));
 	if (!l->serves)
@@ -79,8 +90,7 @@ static enum gate_outcome outcome_of(const struct live_look *l)
 	return GATE_JUDGED;
 }
 
-static struct error *judge(struct live_look *l, const struct look_options *opt,
-			   struct survey *survey)
+static struct error *judge(struct live_look *l, struct survey *survey)
 {
 	struct look_net *net = NULL;
 	struct gate_process *p = l->p;
@@ -97,7 +107,7 @@ static struct error *judge(struct live_look *l, const struct look_options *opt,
 			p->arena, l->set->source->version(l->set->context));
 		err = collect(l);
 		if (!err)
-			look_net_collect(opt, net, p);
+			look_net_collect(l->opt, net, p);
 	}
 	look_net_destroy(net);
 	return err;
@@ -112,8 +122,9 @@ static void wait_for_grace(const struct look_options *opt)
 		clock_sleep_until(clock_mono_ns() + left * NS_PER_MS);
 }
 
-static struct error *look(struct live_look *l, const struct look_options *opt)
+static struct error *look(struct live_look *l)
 {
+	const struct look_options *opt = l->opt;
 	const struct survey_options full = { .quick = opt->quick,
 					     .stacks = true,
 					     .examine = true,
@@ -134,17 +145,17 @@ static struct error *look(struct live_look *l, const struct look_options *opt)
 		survey_destroy(survey);
 		return NULL;
 	}
-	return judge(l, opt, survey);
+	return judge(l, survey);
 }
 
 struct gate_process *look_at_running(const struct look_options *opt, pid_t pid)
 {
-	struct live_look l = { .p = gate_process_create(pid) };
+	struct live_look l = { .opt = opt, .p = gate_process_create(pid) };
 	int64_t began = clock_mono_ns();
 
 	if (!l.p)
 		return NULL;
-	struct error *err = look(&l, opt);
+	struct error *err = look(&l);
 	if (error_catch(&err, ERROR_ABSENT))
 		l.p->outcome = GATE_FOREIGN;
 	look_end(l.p, err);

@@ -314,6 +314,19 @@ bool program_info(pid_t pid, struct program_info *ret)
 	return ok;
 }
 
+static bool has_suffix(const char *s, const char *suffix)
+{
+	size_t len = strlen(s), n = strlen(suffix);
+
+	return len > n && !strcmp(s + len - n, suffix);
+}
+
+bool program_is_test(const struct program_info *info, const char *exe)
+{
+	return has_suffix(info->path, ".test") ||
+	       (!*info->path && exe && has_suffix(exe, ".test"));
+}
+
 /* "module example.com/x", perhaps quoted, perhaps with a comment behind. */
 static bool module_of(const char *dir, char ret[PROGRAM_PATH_MAX])
 {

@@ -71,6 +71,11 @@ bool program_info(pid_t pid, struct program_info *ret);
 bool program_info_parse(const void *bytes, size_t len,
 			struct program_info *ret);
 /**
+ * Is it a test binary, as go test makes them? @info may be empty: Go before
+ * 1.18; then the name of @exe says it, which may be NULL.
+ */
+bool program_is_test(const struct program_info *info, const char *exe);
+/**
  * The import path of the package whose folder is @dir, by the nearest go.mod
  * above it: what a test binary before Go 1.20 does not say itself. For tests:
  * go test runs each in its package's folder.

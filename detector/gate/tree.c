@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "detector/gate/tree.h"
 
+#include <dirent.h>
 #include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
@@ -96,6 +97,45 @@ struct error *tree_list(pid_t but, struct arena *arena,
 	}
 	*n_ret = kept;
 	return NULL;
+}
+
+/* "12 14 ", in pieces of whatever size. */
+static size_t children_of(int dirfd, const char *tid, pid_t *ret, size_t max)
+{
+	char path[300], text[4096];
+	size_t n = 0;
+	long pid = 0;
+	ssize_t len;
+
+	snprintf(path, sizeof(path), "%s/children", tid);
+	AUTO_CLOSE int fd = openat(dirfd, path, O_RDONLY | O_CLOEXEC);
+	while (fd >= 0 && n < max && (len = read(fd, text, sizeof(text))) > 0)
+		for (ssize_t i = 0; i < len && n < max; i++) {
+			if (text[i] >= '0' && text[i] <= '9') {
+				pid = pid * 10 + (text[i] - '0');
+			} else if (pid) {
+				ret[n++] = (pid_t)pid;
+				pid = 0;
+			}
+		}
+	return n;
+}
+
+size_t tree_children(pid_t pid, pid_t *ret, size_t max)
+{
+	char path[40];
+	size_t n = 0;
+	const struct dirent *e;
+
+	snprintf(path, sizeof(path), "/proc/%d/task", (int)pid);
+	DIR *dir = opendir(path);
+	while (dir && n < max && (e = readdir(dir)) != NULL)
+		if (*e->d_name != '.')
+			n += children_of(dirfd(dir), e->d_name, ret + n,
+					 max - n);
+	if (dir)
+		closedir(dir);
+	return n;
 }
 
 void tree_signal(pid_t but, int sig)

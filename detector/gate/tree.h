@@ -25,6 +25,12 @@ struct tree_member {
  */
 struct error *tree_list(pid_t but, struct arena *arena,
 			struct tree_member **ret, size_t *n_ret);
+/**
+ * The children of all threads of @pid, at most @max: Linux 4.2 with
+ * CONFIG_PROC_CHILDREN. Who forks or ends at the moment may be missing.
+ * Returns: how many.
+ */
+size_t tree_children(pid_t pid, pid_t *ret, size_t max);
 /** Send @sig to each of them; those who ended meanwhile are fine. */
 void tree_signal(pid_t but, int sig);
 

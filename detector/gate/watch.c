@@ -20,6 +20,7 @@
 #include "detector/gate/guardian.h"
 #include "detector/gate/live.h"
 #include "detector/gate/program.h"
+#include "detector/gate/sampler.h"
 #include "detector/gate/trace.h"
 
 #define NS_PER_MS INT64_C(1000000)
@@ -46,6 +47,7 @@ struct job {
 
 struct watch {
 	const struct watch_options *opt;
+	struct look_options look; /* of opt, with the sampler */
 	struct watch_result *r;
 	struct catch catch;
 	struct guardian guardian; /* pid 0: none */
@@ -70,8 +72,8 @@ static void *look_thread(void *arg)
 	struct watch *w = job->w;
 	uint64_t one = 1;
 
-	job->found = look_at_exit(&w->opt->look, w->catch.listener,
-				  &job->thread, &job->first);
+	job->found = look_at_exit(&w->look, w->catch.listener, &job->thread,
+				  &job->first);
 	catch_let_go(w->catch.listener, job->first.id);
 	guardian_strike(&w->guardian, job->slot);
 	pthread_mutex_lock(&w->lock);
@@ -307,7 +309,7 @@ static void reap(struct watch *w)
 static void look_traced(struct watch *w, const struct trace_exit *e)
 {
 	const struct catch_exit as = { .tid = e->tid, .status = e->status };
-	struct look_options opt = w->opt->look;
+	struct look_options opt = w->look;
 	struct program_key key;
 	struct catch_thread thread;
 
@@ -373,7 +375,7 @@ static void report_hang(struct watch *w)
 		tree_list(w->guardian.pid, w->r->arena, &v, &n);
 
 	for (size_t i = 0; !err && i < n; i++) {
-		struct gate_process *p = look_at_hang(&w->opt->look, v[i].pid);
+		struct gate_process *p = look_at_hang(&w->look, v[i].pid);
 
 		if (!p)
 			continue;
@@ -554,7 +556,7 @@ static void start_live(struct watch *w)
 {
 	if (!live_wanted(&w->opt->live))
 		return;
-	AUTO_ERROR struct error *err = live_start(&w->opt->live, &w->opt->look,
+	AUTO_ERROR struct error *err = live_start(&w->opt->live, &w->look,
 						  w->guardian.pid, &w->live);
 	if (err)
 		lose(w, GAP_LIMIT, error_text(err));
@@ -573,9 +575,11 @@ static struct error *run(struct watch *w, const char *const *argv)
 		if (w->opt->timeout_ms >= 0)
 			w->timeout_ns = clock_mono_ns() +
 					w->opt->timeout_ms * NS_PER_MS;
+		w->look.sampler = sampler_start(w->guardian.pid);
 		start_live(w);
 		loop(w);
 		live_finish(w->live, w->r);
+		sampler_stop(w->look.sampler);
 		trace_deinit(&w->trace);
 		if (w->guardian.pid)
 			guardian_release(&w->guardian, w->empty);
@@ -613,6 +617,7 @@ struct error *watch_run(const char *const *argv,
 	AUTO_WATCH struct watch_result *r = watch_result_create();
 	struct watch w = {
 		.opt = opt,
+		.look = opt->look,
 		.catch = { .listener = -1, .to_child = -1 },
 		.signals = -1,
 		.wake = -1,
