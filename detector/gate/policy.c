@@ -311,6 +311,21 @@ void gate_policy_destroy(struct gate_policy *policy)
 	free(policy);
 }
 
+/* TestPool is all of its subtests, too. */
+static bool test_matches(const char *glob, const char *test)
+{
+	char top[256];
+	size_t len = strcspn(test, "/");
+
+	if (pattern_glob(glob, test))
+		return true;
+	if (!test[len] || len >= sizeof(top))
+		return false;
+	memcpy(top, test, len);
+	top[len] = '\0';
+	return pattern_glob(glob, top);
+}
+
 static bool any_frame(const char *pattern, const struct leak *leak)
 {
 	for (size_t i = 0; i < leak->n_frames; i++)
@@ -334,7 +349,7 @@ static bool pattern_matches(const struct pattern *p, const void *arg)
 	case KEY_FILE:
 		return leak->has_site && pattern_glob(p->text, leak->site.file);
 	case KEY_TEST:
-		return leak->test && pattern_glob(p->text, leak->test);
+		return leak->test && test_matches(p->text, leak->test);
 	case KEY_KIND:
 		return !strcmp(p->text, leak_kind_name(leak->kind));
 	case N_KEYS:

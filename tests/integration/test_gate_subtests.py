@@ -37,7 +37,7 @@ def found(run):
     said = " ".join(run.err.split())
     return {goid: test for test, goid in re.findall(
         r"left behind: [a-z ]*? in (?:(\S+) of )?example.com\S+ "
-        r"Goroutine (\d+) in state", said)}
+        r"process .*? Goroutine (\d+) in state", said)}
 
 
 def parents_are_known(toolchain):
