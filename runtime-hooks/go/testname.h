@@ -32,8 +32,9 @@
  *     importPath string                      +56
  *     name string        +40        +40      +72
  *
- *   `parent` itself lies at 144 to 208 from the start, elsewhere in each
- *   version: it is learned from the first T, by the capacity of creator.
+ *   `parent` itself lies at 200 (1.17-1.19), 216 (1.20, 1.21), 208 (1.22-1.24)
+ *   or 216 (1.25-1.27) from the start: it is learned from the first T, by the
+ *   capacity of creator.
  * - The chain of parents ends in one of level 0, without a parent. The name of
  *   level 1 is that of a function; each further one has its parent's and "/"
  *   before its own, or is its parent's (synctest). A "/" in what t.Run was

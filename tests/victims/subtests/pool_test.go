@@ -104,11 +104,3 @@ func BenchmarkPool(b *testing.B) {
 		hold()
 	})
 }
-
-func FuzzPool(f *testing.F) {
-	f.Add(1)
-	f.Fuzz(func(t *testing.T, n int) {
-		dial(t.Name())
-		hold()
-	})
-}

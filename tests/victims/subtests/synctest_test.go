@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 //go:build go1.25
+// +build go1.25
 
 package subtests
 
