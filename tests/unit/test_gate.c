@@ -1,11 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "detector/gate/goroutines.h"
+#include "detector/gate/lineage.h"
 #include "detector/gate/policy.h"
 #include "detector/gate/program.h"
+#include "detector/gate/tree.h"
 #include "tests/unit/unit.h"
 
 #include <errno.h>
+#include <signal.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 
 static void test_the_test_that_a_function_belongs_to(void **state UNUSED)
 {
@@ -166,6 +170,118 @@ static void test_which_goroutines_count(void **state UNUSED)
 			    "select", 0));
 }
 
+/* --- whose test --- */
+
+static void test_the_test_of_an_ancestor_that_has_ended(void **state UNUSED)
+{
+	struct lineage *l = lineage_create();
+
+	assert_non_null(l);
+	assert_null(lineage_test(l, 7));
+	/* 7 runs TestA, and started 8, which started 9; 20 is nobody's */
+	lineage_put(l, 7, 1);
+	lineage_put(l, 8, 7);
+	lineage_put(l, 9, 8);
+	lineage_put(l, 20, 19);
+	assert_null(lineage_test(l, 9));
+	lineage_name(l, 7, "TestA", false);
+	assert_string_equal(lineage_test(l, 9), "TestA");
+	assert_int_equal(lineage_state(l, 7), LINEAGE_KNOWN);
+	lineage_name(l, 7, "TestA/b", true);
+	assert_string_equal(lineage_test(l, 9), "TestA/b");
+	assert_int_equal(lineage_state(l, 7), LINEAGE_NAMED);
+	assert_int_equal(lineage_state(l, 6), LINEAGE_NEW);
+	assert_null(lineage_test(l, 20));
+	assert_null(lineage_test(l, 0));
+	/* a circle, which a hostile memory may say */
+	lineage_put(l, 30, 31);
+	lineage_put(l, 31, 30);
+	assert_null(lineage_test(l, 30));
+	for (uint64_t i = 100; i < 100 + 2 * LINEAGE_MAX; i++)
+		lineage_put(l, i, i - 1);
+	assert_string_equal(lineage_test(l, 9), "TestA/b");
+	assert_int_equal(lineage_state(l, 100 + LINEAGE_MAX), LINEAGE_NEW);
+	lineage_destroy(l);
+}
+
+static bool sample(void *arg, uint64_t goid, char *buf, size_t size)
+{
+	if (goid == 17)
+		snprintf(buf, size, "%s", (const char *)arg);
+	return goid == 17;
+}
+
+/* Of a goroutine that @function created, whose parent 17 has ended. */
+static const char *test_of(const char *function, const char *sampled)
+{
+	static char buf[64];
+	struct frame f = { .function = "x.(*pool).run", .file = "pool.go" };
+	struct frame creator = { .function = function, .file = "x_test.go" };
+	const struct frame *frames[] = { &f };
+	struct stack stack = { .n = 1, .frames = frames };
+	struct task task = { .id = 18,
+			     .parent_id = 17,
+			     .reason = "select",
+			     .state = TASK_WAITING,
+			     .stack = &stack,
+			     .created_by = &creator };
+	struct task_snapshot snap = { .kind = TASK_GO, .tasks = &task, .n = 1 };
+	const struct goroutine_tests tests = { sample, (void *)sampled };
+	const struct goroutines_hooks hooks = { sampled ? &tests : NULL, NULL,
+						NULL, NULL };
+	struct gate_process *p = gate_process_create(1);
+
+	assert_non_null(p);
+	assert_ok(goroutines_collect(&snap, 77, &hooks, p));
+	assert_int_equal(p->n_leaks, 1);
+	snprintf(buf, sizeof(buf), "%s",
+		 p->leaks[0].test ? p->leaks[0].test : "");
+	gate_process_destroy(p);
+	return buf;
+}
+
+static void test_what_was_sampled_and_what_functions_say(void **state UNUSED)
+{
+	assert_string_equal(test_of("x.TestPool.func1", "TestPool/redial"),
+			    "TestPool/redial");
+	assert_string_equal(test_of("x.dial", "TestPool/redial"),
+			    "TestPool/redial");
+	assert_string_equal(test_of("x.TestPool.func1", NULL), "TestPool");
+	assert_string_equal(test_of("x.dial", NULL), "");
+	/* where they contradict each other */
+	assert_string_equal(test_of("x.TestPool.func1", "TestOther/redial"),
+			    "TestPool");
+	assert_string_equal(test_of("x.TestPool.func1", "TestPooled"),
+			    "TestPool");
+}
+
+/* As the kernel has them; the two ways to find who is below. */
+static void test_children_of_all_threads(void **state UNUSED)
+{
+	struct arena *arena = arena_create();
+	struct tree_member *v;
+	pid_t children[8];
+	size_t n;
+	pid_t pid = fork();
+
+	if (!pid) {
+		pause();
+		_exit(0);
+	}
+	assert_true(pid > 0);
+	assert_non_null(arena);
+	assert_int_equal(tree_children(getpid(), children, 8), 1);
+	assert_int_equal(children[0], pid);
+	assert_int_equal(tree_children(getpid(), children, 0), 0);
+	assert_int_equal(tree_children(pid, children, 8), 0);
+	assert_ok(tree_list(0, arena, &v, &n));
+	assert_int_equal(n, 1);
+	assert_int_equal(v[0].pid, pid);
+	kill(pid, SIGKILL);
+	waitpid(pid, NULL, 0);
+	arena_destroy(arena);
+}
+
 /* --- programs --- */
 
 static void test_build_info_of_any_bytes(void **state UNUSED)
@@ -247,6 +363,9 @@ int main(void)
 		cmocka_unit_test(test_fingerprint_is_of_the_outermost_calls),
 		cmocka_unit_test(test_fingerprint_without_own_code),
 		cmocka_unit_test(test_which_goroutines_count),
+		cmocka_unit_test(test_the_test_of_an_ancestor_that_has_ended),
+		cmocka_unit_test(test_what_was_sampled_and_what_functions_say),
+		cmocka_unit_test(test_children_of_all_threads),
 		cmocka_unit_test(test_build_info_of_any_bytes),
 		cmocka_unit_test(test_a_package_by_its_folder),
 		cmocka_unit_test(test_programs_are_told_by_their_file),
