@@ -72,9 +72,10 @@ def test_a_leak_in_a_parallel_subtest_has_its_tests_name(module):
     run = go_test(module, "Parallel", packages=["parallel"])
     assert run.status == tool.FINDINGS, run
     (process, leak), = run.leaks
-    assert leak["test"] == "TestParallel"
+    # It lasts 10 ms, and may be too short to be sampled.
+    assert leak["test"] in ("TestParallel", "TestParallel/two")
     assert process["package"] == "example.com/leaks/parallel"
-    assert "TestParallel of example.com/leaks/parallel" in run.err
+    assert leak["test"] + " of example.com/leaks/parallel" in run.err
 
 
 @pytest.mark.parametrize("arguments", [
