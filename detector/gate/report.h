@@ -67,6 +67,12 @@ void gate_headline(const struct leak *leak, char *buf, size_t size);
 void gate_print_stack(FILE *out, const struct leak *leak, const char *indent);
 /** The rule of the leak, for SARIF and code quality. */
 const char *gate_rule_id(const struct leak *leak);
+/**
+ * Why the command came to no end of its own: it could not be run, ran out of
+ * time, or a signal ended it. NULL when it exited; else @buf.
+ */
+const char *gate_command_failure(const struct gate_report *r, char *buf,
+				 size_t size);
 /** What the process is called: its package under test, or its command line. */
 const char *gate_process_name(const struct gate_process *p);
 

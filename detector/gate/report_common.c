@@ -5,6 +5,7 @@
 #include <limits.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
 
 #include "base/escape.h"
 #include "detector/report.h"
@@ -152,6 +153,25 @@ const char *gate_rule_id(const struct leak *leak)
 	if (leak->kind == LEAK_COROUTINE)
 		return leak->dead ? "stranded-coroutine" : "leaked-coroutine";
 	return leak->dead ? "stranded-goroutine" : "leaked-goroutine";
+}
+
+const char *gate_command_failure(const struct gate_report *r, char *buf,
+				 size_t size)
+{
+	const struct watch_result *w = r->result;
+
+	if (w->exec_errno)
+		snprintf(buf, size, "the command could not be run: %s",
+			 strerror(w->exec_errno));
+	else if (w->timed_out)
+		snprintf(buf, size, "the command did not end in time");
+	else if (WIFSIGNALED(w->wait_status))
+		snprintf(buf, size, "the command was ended by signal %d (%s)",
+			 WTERMSIG(w->wait_status),
+			 strsignal(WTERMSIG(w->wait_status)));
+	else
+		return NULL;
+	return buf;
 }
 
 const char *gate_process_name(const struct gate_process *p)

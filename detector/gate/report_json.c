@@ -14,6 +14,7 @@
 #include "base/cleanup.h"
 #include "base/escape.h"
 #include "detector/report.h"
+#include "detector/survey.h"
 
 #define SARIF_SCHEMA                                                           \
 	"https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/"  \
@@ -213,25 +214,31 @@ static void print_uri(FILE *out, const char *path)
 	}
 }
 
-static char *uri_of(const struct gate_report *r, const struct gate_process *p,
-		    const struct leak *l, bool *relative_ret)
+/* The source file that a person is to look at, NULL when none is known. */
+static const char *file_of(const struct gate_report *r,
+			   const struct gate_process *p, const struct leak *l,
+			   char buf[PATH_MAX], bool *in_root_ret)
 {
-	char buf[PATH_MAX], *s = NULL;
-	size_t len;
-	const char *file = l->has_site
-				   ? gate_file(r, p, &l->site, buf, sizeof(buf))
-				   : NULL;
+	const char *file =
+		l->has_site ? gate_file(r, p, &l->site, buf, PATH_MAX) : NULL;
 
-	*relative_ret = file != NULL;
+	*in_root_ret = file != NULL;
+	if (file)
+		return file;
+	return l->has_site && *l->site.file ? l->site.file : NULL;
+}
+
+/* Absolute: a file URI; else, as of -trimpath, a relative reference. */
+static char *uri_of(const char *path)
+{
+	char *s = NULL;
+	size_t len;
 	FILE *out = open_memstream(&s, &len);
+
 	if (!out)
 		return NULL;
-	if (file)
-		print_uri(out, file);
-	else if (l->has_site && l->site.file[0] == '/')
-		fputs("file://", out), print_uri(out, l->site.file);
-	else
-		fputs("file://", out), print_uri(out, p->exe ? p->exe : "/");
+	fputs(path[0] == '/' ? "file://" : "", out);
+	print_uri(out, path);
 	return fclose(out) ? NULL : s;
 }
 
@@ -261,16 +268,18 @@ static json_t *sarif_location(const struct gate_report *r,
 			      const struct gate_process *p,
 			      const struct leak *l)
 {
-	bool relative;
-	AUTO_FREE char *uri = uri_of(r, p, l, &relative);
+	char buf[PATH_MAX];
+	bool in_root;
+	const char *file = file_of(r, p, l, buf, &in_root);
+	AUTO_FREE char *uri = uri_of(file ? file : p->exe ? p->exe : "/");
 	json_t *artifact = json_pack("{s:o}", "uri", text(uri ? uri : ""));
 	json_t *physical;
 
-	if (relative)
+	if (in_root)
 		json_object_set_new(artifact, "uriBaseId",
 				    json_string("%SRCROOT%"));
 	physical = json_pack("{s:o}", "artifactLocation", artifact);
-	if (l->has_site && l->site.line)
+	if (file && l->site.line)
 		json_object_set_new(
 			physical, "region",
 			json_pack("{s:i}", "startLine", (int)l->site.line));
@@ -331,8 +340,42 @@ static json_t *sarif_driver(void)
 			   "Close it when a read says that the peer is gone."));
 }
 
+static void notify(json_t *list, const char *message)
+{
+	json_array_append_new(list,
+			      json_pack("{s:s, s:{s:o}}", "level", "error",
+					"message", "text", text(message)));
+}
+
+static void notify_gaps(json_t *list, const struct gate_report *r,
+			const struct gaps *gaps)
+{
+	for (size_t i = 0; !r->allow_gaps && i < gaps->n; i++)
+		if (gap_matters(gaps->v[i].kind))
+			notify(list, gaps->v[i].text);
+}
+
+/* What is no leak, and yet not well: section 3.20.21. */
+static json_t *sarif_notifications(const struct gate_report *r)
+{
+	char why[TEXT_CELL];
+	json_t *list = json_array();
+
+	if (gate_command_failure(r, why, sizeof(why)))
+		notify(list, why);
+	notify_gaps(list, r, &r->result->gaps);
+	for (const struct gate_process *p = r->result->processes; p;
+	     p = p->next) {
+		notify_gaps(list, r, &p->gaps);
+		if (p->outcome == GATE_NOT_READ && !r->allow_gaps)
+			notify(list, p->why ? p->why : "?");
+	}
+	return list;
+}
+
 json_t *gate_sarif(const struct gate_report *r)
 {
+	char why[TEXT_CELL];
 	json_t *results = json_array();
 
 	for (const struct gate_process *p = r->result->processes; p;
@@ -340,40 +383,37 @@ json_t *gate_sarif(const struct gate_report *r)
 		for (size_t i = 0; i < p->n_leaks; i++)
 			json_array_append_new(results,
 					      sarif_result(r, p, &p->leaks[i]));
-	return json_pack("{s:s, s:s, s:[{s:{s:o}, s:[{s:b, s:i, s:o}], s:o}]}",
-			 "$schema", SARIF_SCHEMA, "version", "2.1.0", "runs",
-			 "tool", "driver", sarif_driver(), "invocations",
-			 "executionSuccessful", !r->result->timed_out,
-			 "exitCode", r->status, "arguments", command_line(r),
-			 "results", results);
+	return json_pack(
+		"{s:s, s:s, s:[{s:{s:o}, s:[{s:b, s:i, s:o, s:o}], s:o}]}",
+		"$schema", SARIF_SCHEMA, "version", "2.1.0", "runs", "tool",
+		"driver", sarif_driver(), "invocations", "executionSuccessful",
+		!gate_command_failure(r, why, sizeof(why)), "exitCode",
+		r->status, "arguments", command_line(r),
+		"toolExecutionNotifications", sarif_notifications(r), "results",
+		results);
 }
 
-/* --- GitLab --- */
+/* --- GitLab, where a path is always one in the repository --- */
 
 static json_t *quality_row(const struct gate_report *r,
 			   const struct gate_process *p, const struct leak *l)
 {
-	char head[TEXT_CELL], line[TEXT_CELL * 2];
-	bool relative;
-	AUTO_FREE char *uri = uri_of(r, p, l, &relative);
-	char buf[PATH_MAX];
-	const char *file = l->has_site
-				   ? gate_file(r, p, &l->site, buf, sizeof(buf))
-				   : NULL;
+	char head[TEXT_CELL], line[TEXT_CELL * 2], buf[PATH_MAX];
+	bool in_root;
+	const char *file = file_of(r, p, l, buf, &in_root);
+	int number = file && l->site.line ? (int)l->site.line : 1;
 
+	file = file ? file : p->exe ? p->exe : "?";
 	gate_headline(l, head, sizeof(head));
 	snprintf(line, sizeof(line), "%s%s%s%s", head, l->test ? " (" : "",
 		 l->test ? l->test : "", l->test ? ")" : "");
-	return json_pack("{s:o, s:s, s:s, s:s, s:{s:o, s:{s:i}}}",
-			 "description", text(line), "check_name",
-			 gate_rule_id(l), "fingerprint", l->fingerprint,
-			 "severity", l->known ? "minor" : "major", "location",
-			 "path",
-			 text(file  ? file
-			      : uri ? uri
-				    : "?"),
-			 "lines", "begin",
-			 l->has_site && l->site.line ? (int)l->site.line : 1);
+	return json_pack("{s:s, s:o, s:s, s:[s], s:s, s:s, s:{s:o, s:{s:i}}}",
+			 "type", "issue", "description", text(line),
+			 "check_name", gate_rule_id(l), "categories",
+			 "Bug Risk", "fingerprint", l->fingerprint, "severity",
+			 l->known ? "minor" : "major", "location", "path",
+			 text(file + strspn(file, "/")), "lines", "begin",
+			 number);
 }
 
 /* GitLab wants each fingerprint once. */

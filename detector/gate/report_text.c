@@ -161,13 +161,12 @@ static void put_hang(struct text *t, const struct gate_report *r)
 
 static void put_end(struct text *t, const struct gate_report *r)
 {
-	int status = r->result->wait_status;
+	char why[TEXT_CELL];
 
-	if (!WIFSIGNALED(status) || r->result->timed_out)
+	if (!WIFSIGNALED(r->result->wait_status) || r->result->timed_out)
 		return;
 	fputc('\n', t->out);
-	text_wrapf(t, "", "the command was ended by signal %d (%s)",
-		   WTERMSIG(status), strsignal(WTERMSIG(status)));
+	text_wrap(t, "", gate_command_failure(r, why, sizeof(why)));
 }
 
 static void put_orphans(struct text *t, const struct gate_report *r)
