@@ -2,7 +2,7 @@
 
 // A program that ends, one way or another, for the tests of the gate.
 //
-// usage: gate clean|leak|fail|fatal|hang|slow MS|child PROGRAM|read ADDR|hold ADDR
+// usage: gate clean|leak|fail|fatal|hang|slow MS|child PROGRAM|line|read ADDR|hold ADDR
 package main
 
 import (
@@ -86,6 +86,10 @@ func main() {
 		slow(os.Args[2])
 	case "child":
 		child(os.Args[2:])
+	case "line":
+		leak()
+		fmt.Println("waiting")
+		fmt.Scanln()
 	case "hold":
 		hold(os.Args[2])
 	case "read":
