@@ -367,10 +367,9 @@ struct error *goroutines_collect_all(const struct task_snapshot *snap,
 				     const struct goroutine_tests *tests,
 				     struct gate_process *p)
 {
-	struct collect c = { .snap = snap,
-			     .all = true,
-			     .hooks = { .tests = tests },
-			     .p = p };
+	struct collect c = {
+		.snap = snap, .all = true, .hooks = { .tests = tests }, .p = p
+	};
 
 	return collect(&c);
 }

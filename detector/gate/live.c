@@ -489,14 +489,17 @@ static struct error *as_error(const struct gate_process *p)
 				 p->why);
 	case GATE_NOT_READ:
 		return error_new(ERROR_UNSUPPORTED, "%s", p->why);
-	default:
-		return error_new(
-			ERROR_ABSENT,
-			"process %d has no goroutines or coroutines "
-			"that can be read; 'stranded check' judges its "
-			"threads and connections",
-			(int)p->pid);
+	case GATE_FOREIGN:
+	case GATE_COPY:
+	case GATE_TOOLCHAIN:
+	case GATE_FAILED:
+		break;
 	}
+	return error_new(ERROR_ABSENT,
+			 "process %d has no goroutines or coroutines that can "
+			 "be read; 'stranded check' judges its threads and "
+			 "connections",
+			 (int)p->pid);
 }
 
 struct error *live_once(pid_t pid, const struct watch_options *opt,

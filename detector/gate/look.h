@@ -19,7 +19,7 @@ struct look_options {
 	bool quick;		     /* connections: one sample */
 	const struct policy *policy; /* that connections must meet; NULL none */
 	struct survey_probing probing; /* of who goes on; nobody at its exit */
-	struct sampler *sampler;     /* of the names of tests; NULL none */
+	struct sampler *sampler;       /* of the names of tests; NULL none */
 };
 
 /**

@@ -59,17 +59,13 @@ static bool is_unanswered(const struct tcp_info_fields *info)
 
 static bool is_in_flight(const struct tcp_sample *s)
 {
-	switch (s->state) {
-	case TCP_STATE_LISTEN:
+	if (s->state == TCP_STATE_LISTEN)
 		return s->rqueue > 0;
-	case TCP_STATE_SYN_RECV:
-	case TCP_STATE_NEW_SYN_RECV:
-		return true;
-	case TCP_STATE_ESTABLISHED:
+	if (s->state == TCP_STATE_ESTABLISHED)
 		return s->rqueue || s->wqueue || is_unanswered(&s->info);
-	default:
-		return false; /* the client has gone, or has been sent away */
-	}
+	/* in all others the client has gone, or has been sent away */
+	return s->state == TCP_STATE_SYN_RECV ||
+	       s->state == TCP_STATE_NEW_SYN_RECV;
 }
 
 static uint64_t hash_of(const struct tcp_socket *s,

@@ -556,8 +556,8 @@ static void start_live(struct watch *w)
 {
 	if (!live_wanted(&w->opt->live))
 		return;
-	AUTO_ERROR struct error *err = live_start(&w->opt->live, &w->look,
-						  w->guardian.pid, &w->live);
+	AUTO_ERROR struct error *err =
+		live_start(&w->opt->live, &w->look, w->guardian.pid, &w->live);
 	if (err)
 		lose(w, GAP_LIMIT, error_text(err));
 }
