@@ -7,6 +7,7 @@
 
 #include <errno.h>
 #include <limits.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -127,12 +128,25 @@ static struct error *write_reports(const struct cli *cli,
 	for (size_t i = 0; i < cli->n_reports && !err; i++)
 		err = write_one(cli->reports[i].path, "we",
 				cli->reports[i].format, r);
-	if (!getenv("GITHUB_ACTIONS") || err)
-		return err;
-	/* On standard error, which the runner reads too. */
-	gate_report_annotations(stderr, r);
-	if (summary && *summary)
+	if (!err && getenv("GITHUB_ACTIONS") && summary && *summary)
 		err = write_one(summary, "ae", GATE_MARKDOWN, r);
+	return err;
+}
+
+static struct error *update(const struct cli *cli,
+			    const struct watch_result *result, int *status_ret)
+{
+	if (!cli->update_baseline)
+		return NULL;
+	/* What ended early would take out what it did not come to. */
+	if (status_of(result)) {
+		log_error("the command failed: the baseline stays as it was");
+		return NULL;
+	}
+	struct error *err =
+		baseline_write(cli->baseline, result->processes, false);
+	if (!err && *status_ret == STATUS_FINDINGS)
+		*status_ret = STATUS_CLEAN;
 	return err;
 }
 
@@ -144,6 +158,20 @@ static void say_start(const struct cli *cli, const struct watch_result *r)
 	else if (r->no_new_privs)
 		log_error("gate: without CAP_SYS_ADMIN, setuid programs below "
 			  "the command (sudo, ping) gain no privileges");
+}
+
+static void write_text(const struct cli *cli, const struct gate_report *r)
+{
+	struct text t;
+
+	say_start(cli, r->result);
+	if (!r->result->exec_errno) {
+		text_init(&t, stderr, cli->color);
+		gate_report_text(&t, r);
+	}
+	/* On standard error, which the runner reads too. */
+	if (getenv("GITHUB_ACTIONS"))
+		gate_report_annotations(stderr, r);
 }
 
 static struct error *finish(const struct cli *cli, struct gate_policy *policy,
@@ -161,7 +189,6 @@ static struct error *finish(const struct cli *cli, struct gate_policy *policy,
 				 .verbose = cli->verbose,
 				 .allow_gaps = cli->allow_gaps,
 				 .traced = cli->gate_how == GATE_BY_PTRACE };
-	struct text t;
 
 	for (struct gate_process *p = result->processes; p; p = p->next) {
 		if (policy)
@@ -171,19 +198,15 @@ static struct error *finish(const struct cli *cli, struct gate_policy *policy,
 	}
 	find_root(root);
 	r.status = *status_ret = judge(cli, &r);
-	say_start(cli, result);
-	if (!result->exec_errno) {
-		text_init(&t, stderr, cli->color);
-		gate_report_text(&t, &r);
-	}
+	/*
+	 * Files first: who reads the text may have had enough of it
+	 * (2>&1 | head), and that takes neither the files nor the status.
+	 */
+	signal(SIGPIPE, SIG_IGN);
 	struct error *err = write_reports(cli, &r);
-	/* What ended early would take out what it did not come to. */
-	if (!err && cli->update_baseline && !status_of(result))
-		err = baseline_write(cli->baseline, result->processes, false);
-	else if (!err && cli->update_baseline)
-		log_error("the command failed: the baseline stays as it was");
-	if (!err && cli->update_baseline && *status_ret == STATUS_FINDINGS)
-		*status_ret = STATUS_CLEAN;
+	if (!err)
+		err = update(cli, result, status_ret);
+	write_text(cli, &r);
 	return err;
 }
 
