@@ -84,7 +84,9 @@ struct gate_process {
 	const char *package; /* of its main package, or under test; NULL */
 	const char *module;  /* path of its main module; NULL */
 	bool is_test;
-	const char *why; /* GATE_NOT_READ: the reason */
+	pid_t parent;
+	const char *go_test; /* GATE_TOOLCHAIN: of gotest.h, what; or NULL */
+	const char *why;     /* GATE_NOT_READ: the reason */
 	/* No other goroutine can run while the exit waits: there was no time
 	 * of grace. */
 	bool no_grace;

@@ -10,9 +10,11 @@
 #include "base/clock.h"
 #include "base/process.h"
 #include "detector/gate/goroutines.h"
+#include "detector/gate/gotest.h"
 #include "detector/gate/look_net.h"
 #include "detector/gate/program.h"
 #include "detector/gate/sampler.h"
+#include "detector/gate/tree.h"
 #include "runtime-hooks/coroutine/coroutine.h"
 #include "runtime-hooks/go/go.h"
 
@@ -38,7 +40,7 @@ struct look {
 void look_describe(const struct process *process, struct gate_process *p)
 {
 	struct program_info info;
-	char cwd[PROCESS_MAX_TEXT];
+	char cwd[PROCESS_MAX_TEXT], go_test[GOTEST_TEXT];
 
 	p->start_ticks = process->start_ticks;
 	p->cmdline = arena_strdup(p->arena, process->cmdline);
@@ -46,8 +48,12 @@ void look_describe(const struct process *process, struct gate_process *p)
 	ssize_t n = readlinkat(process->procfd, "cwd", cwd, sizeof(cwd) - 1);
 	if (n > 0)
 		p->cwd = arena_strndup(p->arena, cwd, (size_t)n);
-	if (program_info(p->pid, &info) && program_is_toolchain(&info))
+	if (program_info(p->pid, &info) && program_is_toolchain(&info)) {
 		p->outcome = GATE_TOOLCHAIN;
+		if (gotest_may_be_cached(p->pid, go_test))
+			p->go_test = arena_strdup(p->arena, go_test);
+	}
+	p->parent = tree_parent(p->pid);
 	p->module = *info.module ? arena_strdup(p->arena, info.module) : NULL;
 	p->is_test = program_is_test(&info, p->exe);
 	size_t len = strlen(info.path);

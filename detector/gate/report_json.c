@@ -162,7 +162,7 @@ static json_t *gone_json(const struct gate_baseline *b)
 	json_t *list = json_array();
 
 	for (size_t i = 0; b && i < b->n; i++)
-		if (!b->v[i].seen)
+		if (!b->v[i].seen && !b->v[i].count)
 			json_array_append_new(list, text(b->v[i].fingerprint));
 	return list;
 }
@@ -173,14 +173,16 @@ static json_t *sums_json(const struct gate_report *r)
 	struct gate_sums s;
 
 	gate_sum(r, &s);
-	return json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}",
+	return json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, "
+			 "s:I}",
 			 "leaks", (json_int_t)s.leaks, "goroutines",
 			 (json_int_t)s.tasks, "known", (json_int_t)s.known,
 			 "ignored", (json_int_t)s.ignored, "judged",
 			 (json_int_t)s.judged, "failed", (json_int_t)s.failed,
 			 "exits", (json_int_t)w->exits, "foreign",
 			 (json_int_t)w->foreign, "toolchain",
-			 (json_int_t)w->toolchain, "gaps", (json_int_t)s.gaps);
+			 (json_int_t)w->toolchain, "may_be_cached",
+			 (json_int_t)w->cached, "gaps", (json_int_t)s.gaps);
 }
 
 json_t *gate_json(const struct gate_report *r)

@@ -241,6 +241,16 @@ static void put_gaps(struct text *t, const struct gate_report *r)
 	}
 }
 
+/* Some of its packages were tested; whether all were it alone knows. */
+static void put_cached(struct text *t, const struct gate_report *r)
+{
+	if (r->result->cached)
+		text_wrap(t, "",
+			  "'go test' shows results of an earlier run (cached) "
+			  "for packages that did not change, and these are not "
+			  "judged; with -count=1 every test runs.");
+}
+
 static void put_not_all_seen(struct text *t, const struct gate_report *r)
 {
 	text_wrap(t, "",
@@ -318,6 +328,7 @@ void gate_report_text(struct text *t, const struct gate_report *r)
 	put_policy(t, r->policy);
 	put_baseline(t, r->baseline);
 	put_gaps(t, r);
+	put_cached(t, r);
 	put_sum(t, r);
 }
 

@@ -17,7 +17,7 @@ struct node {
 };
 
 /* /proc/PID/stat: "pid (comm) state ppid ...", where comm may hold anything. */
-static pid_t parent_of(pid_t pid)
+pid_t tree_parent(pid_t pid)
 {
 	char path[40], text[512];
 
@@ -85,7 +85,7 @@ struct error *tree_list(pid_t but, struct arena *arena,
 	if (!v || !*ret)
 		return &error_nomem;
 	for (size_t i = 0; i < n; i++)
-		v[i] = (struct node){ pids[i], parent_of(pids[i]), false };
+		v[i] = (struct node){ pids[i], tree_parent(pids[i]), false };
 	mark(v, n, but);
 	for (size_t i = 0; i < n; i++) {
 		if (!v[i].below || kept == TREE_MAX)

@@ -31,6 +31,8 @@ struct error *tree_list(pid_t but, struct arena *arena,
  * Returns: how many.
  */
 size_t tree_children(pid_t pid, pid_t *ret, size_t max);
+/** The parent of @pid; 0 when it is gone, a zombie, or has none. */
+pid_t tree_parent(pid_t pid);
 /** Send @sig to each of them; those who ended meanwhile are fine. */
 void tree_signal(pid_t but, int sig);
 

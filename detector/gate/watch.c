@@ -192,6 +192,18 @@ static enum program_kind kind_of(struct watch *w, pid_t tid,
 	return kind;
 }
 
+/* As it exits, of Go's own tools: it may have left its tests out. */
+static void on_toolchain(struct watch *w, const struct catch_exit *e)
+{
+	struct catch_thread thread;
+	char text[GOTEST_TEXT];
+
+	w->r->toolchain++;
+	if (!e->status && gotest_may_be_cached(e->tid, text) &&
+	    catch_thread(e->tid, &thread))
+		gotest_note(w->r, thread.pid, text);
+}
+
 /* Does it cost a look? All others are let go at once. */
 static void on_exit_of(struct watch *w, const struct catch_exit *e)
 {
@@ -208,7 +220,8 @@ static void on_exit_of(struct watch *w, const struct catch_exit *e)
 	else
 		kind = PROGRAM_FOREIGN;
 	w->r->foreign += kind == PROGRAM_FOREIGN;
-	w->r->toolchain += kind == PROGRAM_TOOLCHAIN;
+	if (kind == PROGRAM_TOOLCHAIN)
+		on_toolchain(w, e);
 	if (!e->tid || kind == PROGRAM_FOREIGN || kind == PROGRAM_TOOLCHAIN ||
 	    !catch_thread(e->tid, &thread)) {
 		catch_let_go(w->catch.listener, e->id);
@@ -253,6 +266,8 @@ static void keep(struct watch *w, struct job *job)
 		w->r->failed++;
 	if (p->outcome != GATE_KILLED && p->outcome != GATE_NOT_READ)
 		programs_put(w->programs, &job->key, kind);
+	if (p->go_test && !p->status)
+		gotest_note(w->r, p->pid, p->go_test);
 	if (kind != PROGRAM_GO) {
 		gate_process_destroy(p);
 		return;
@@ -319,7 +334,8 @@ static void look_traced(struct watch *w, const struct trace_exit *e)
 					 ? PROGRAM_FOREIGN
 					 : kind_of(w, e->tid, &key);
 	w->r->foreign += kind == PROGRAM_FOREIGN;
-	w->r->toolchain += kind == PROGRAM_TOOLCHAIN;
+	if (kind == PROGRAM_TOOLCHAIN)
+		on_toolchain(w, &as);
 	if (kind == PROGRAM_FOREIGN || kind == PROGRAM_TOOLCHAIN ||
 	    !catch_thread(e->tid, &thread))
 		return;
@@ -579,6 +595,7 @@ static struct error *run(struct watch *w, const char *const *argv)
 		start_live(w);
 		loop(w);
 		live_finish(w->live, w->r);
+		w->r->cached = gotest_judge(w->r);
 		sampler_stop(w->look.sampler);
 		trace_deinit(&w->trace);
 		if (w->guardian.pid)
@@ -593,21 +610,6 @@ static struct error *run(struct watch *w, const char *const *argv)
 		close(w->wake);
 	sigprocmask(SIG_SETMASK, &mask, NULL);
 	return err;
-}
-
-struct watch_result *watch_result_create(void)
-{
-	struct watch_result *r = calloc(1, sizeof(*r));
-
-	if (!r)
-		return NULL;
-	r->arena = arena_create();
-	if (!r->arena) {
-		free(r);
-		return NULL;
-	}
-	r->gaps.arena = r->arena;
-	return r;
 }
 
 struct error *watch_run(const char *const *argv,
@@ -636,24 +638,4 @@ struct error *watch_run(const char *const *argv,
 	if (!err)
 		*ret = TAKE(r);
 	return err;
-}
-
-static void destroy_list(struct gate_process *p)
-{
-	while (p) {
-		struct gate_process *next = p->next;
-
-		gate_process_destroy(p);
-		p = next;
-	}
-}
-
-void watch_result_destroy(struct watch_result *r)
-{
-	if (!r)
-		return;
-	destroy_list(r->processes);
-	destroy_list(r->hung);
-	arena_destroy(r->arena);
-	free(r);
 }

@@ -14,6 +14,7 @@
  */
 
 #include "base/error.h"
+#include "detector/gate/gotest.h"
 #include "detector/gate/leak.h"
 #include "detector/gate/look.h"
 #include "detector/gate/options.h"
@@ -50,7 +51,9 @@ struct watch_result {
 	uint64_t foreign;   /* of these: of no runtime that we read */
 	uint64_t toolchain; /* Go's own commands */
 	uint64_t failed;    /* exited with a failure: not judged */
-	struct gaps gaps;   /* what was not seen of the whole */
+	struct gotest *gotests;
+	size_t cached; /* of these: may have left out a part of their tests */
+	struct gaps gaps; /* what was not seen of the whole */
 };
 
 /**

@@ -3,11 +3,12 @@
 #include <stdint.h>
 #include <string.h>
 
+#include "detector/gate/gotest.h"
 #include "detector/gate/program.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-/* Any bytes are a section .go.buildinfo. */
+/* Any bytes are a section .go.buildinfo, and a command line. */
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	struct program_info info;
@@ -17,5 +18,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	    strnlen(info.module, PROGRAM_PATH_MAX) == PROGRAM_PATH_MAX ||
 	    ok != (*info.path != '\0'))
 		__builtin_trap();
+	gotest_is_cacheable((const char *)data, size);
 	return 0;
 }
