@@ -1,0 +1,3 @@
+module stranded.test/e2e
+
+go 1.17
