@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "detector/gate/trace.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdbool.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <sys/ptrace.h>
 #include <sys/syscall.h>
@@ -18,6 +20,9 @@
 #define OPTIONS                                                                \
 	(PTRACE_O_TRACEEXIT | PTRACE_O_TRACEFORK | PTRACE_O_TRACEVFORK |       \
 	 PTRACE_O_TRACECLONE | PTRACE_O_TRACEEXEC)
+
+/* For a thread on its way into the kernel, 100 us each. */
+#define EXEC_TRIES 100
 
 /* A thread that dies because another one of its process has called exit. */
 struct trace_held {
@@ -127,13 +132,84 @@ static void note_ended(struct trace *t, pid_t pid)
 		t->freed[i] = t->freed[--t->n_freed];
 }
 
+/* The system call that the thread is in; -1: none, or it runs. */
+static long syscall_by_proc(pid_t pid, const char *tid)
+{
+	char path[64], text[32];
+
+	snprintf(path, sizeof(path), "/proc/%d/task/%.20s/syscall", (int)pid,
+		 tid);
+	AUTO_CLOSE int fd = open(path, O_RDONLY | O_CLOEXEC);
+	ssize_t n = fd < 0 ? -1 : read(fd, text, sizeof(text) - 1);
+	if (n <= 0)
+		return -1;
+	text[n] = '\0';
+	return *text == 'r' ? -1 : atol(text);
+}
+
+/* SYS_exit_group or SYS_execve: which a thread of @pid is in; -1: neither. */
+static long who_ends_it(pid_t pid)
+{
+	char path[40];
+	struct dirent *e;
+	long found = -1;
+
+	snprintf(path, sizeof(path), "/proc/%d/task", (int)pid);
+	DIR *dir = opendir(path);
+	while (dir && found < 0 && (e = readdir(dir))) {
+		long nr = syscall_by_proc(pid, e->d_name);
+
+		if (nr == SYS_execve || nr == SYS_execveat)
+			found = SYS_execve;
+		else if (nr == SYS_exit_group)
+			found = nr;
+	}
+	if (dir)
+		closedir(dir);
+	return found;
+}
+
+/*
+ * execve ends all threads but its own, and waits for them: to hold one would
+ * be for ever. It looks the same as exit_group with status 0, by what the
+ * thread itself knows (kernel/signal.c, do_group_exit(), Linux 6.1), so the
+ * thread that calls is looked for; it may be on its way there.
+ */
+static bool ends_by_exit_group(struct trace *t, pid_t pid)
+{
+	if (t->execing == pid)
+		return false;
+	for (int i = 0; i < EXEC_TRIES; i++) {
+		long nr = who_ends_it(pid);
+
+		if (nr == SYS_exit_group)
+			return true;
+		if (nr == SYS_execve) {
+			t->execing = pid;
+			return false;
+		}
+		usleep(100);
+	}
+	return false;
+}
+
+static bool is_held(const struct trace *t, pid_t pid)
+{
+	size_t i = 0;
+
+	while (i < t->n_held && t->held[i].pid != pid)
+		i++;
+	return i < t->n_held;
+}
+
 /* Returns: false when it is to go on. */
 static bool hold(struct trace *t, pid_t tid)
 {
 	struct catch_thread thread;
 
 	if (!catch_thread(tid, &thread) ||
-	    freed_index(t, thread.pid) < t->n_freed)
+	    freed_index(t, thread.pid) < t->n_freed ||
+	    (!is_held(t, thread.pid) && !ends_by_exit_group(t, thread.pid)))
 		return false;
 
 	if (t->n_held == t->cap) {
@@ -225,7 +301,11 @@ static enum trace_result on_stop(struct trace *t, pid_t tid, int status,
 		else
 			go_on(tid, 0);
 		return TRACE_WENT_ON;
-	default: /* fork, vfork, clone, exec */
+	case PTRACE_EVENT_EXEC:
+		t->execing = t->execing == tid ? 0 : t->execing;
+		go_on(tid, 0);
+		return TRACE_WENT_ON;
+	default: /* fork, vfork, clone */
 		go_on(tid, 0);
 		return TRACE_WENT_ON;
 	}

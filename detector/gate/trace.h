@@ -24,7 +24,8 @@ struct trace {
 	int exec_errno; /* it could not be run: why; 0: it runs */
 	struct trace_held *held;
 	size_t n_held, cap;
-	pid_t *freed; /* processes that were let go, until they have ended */
+	pid_t execing; /* whose threads end for an execve; 0 none */
+	pid_t *freed;  /* processes that were let go, until they have ended */
 	size_t n_freed, freed_cap;
 };
 

@@ -391,6 +391,18 @@ def test_by_ptrace_many_threads_and_processes(program):
         assert len(run.report["processes"]) == 4, run
 
 
+@pytest.mark.parametrize("how", ["seccomp", "ptrace"])
+def test_a_program_of_many_threads_that_becomes_another(how, program):
+    """execve ends all its other threads; that is no exit to wait for."""
+    for _ in range(3):
+        run = gate.gate(program, "exec", program, "exec", program, "leak",
+                        options=["--how", how], timeout=20)
+        assert run.status == tool.FINDINGS, run
+        (process, leak), = run.leaks
+        assert process["command"] == program + " leak", run
+        assert leak["count"] == 1, run
+
+
 def test_a_tracer_that_is_killed_lets_everyone_go_on(program, tmp_path):
     mark = tmp_path / "done"
     child = start("sh", "-c", "echo $$; sleep 0.5; %s clean; echo $? >%s"

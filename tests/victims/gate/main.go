@@ -2,7 +2,9 @@
 
 // A program that ends, one way or another, for the tests of the gate.
 //
-// usage: gate clean|leak|fail|fatal|hang|slow MS|child PROGRAM|line|read ADDR|hold ADDR
+// usage: gate clean|leak|fail|fatal|hang|slow MS|child PROGRAM|exec PROGRAM|
+//
+//	line|read ADDR|hold ADDR
 package main
 
 import (
@@ -13,6 +15,7 @@ import (
 	"os/exec"
 	"os/signal"
 	"strconv"
+	"syscall"
 	"time"
 )
 
@@ -86,6 +89,9 @@ func main() {
 		slow(os.Args[2])
 	case "child":
 		child(os.Args[2:])
+	case "exec":
+		leak() // which nobody will see
+		log.Fatal(syscall.Exec(os.Args[2], os.Args[2:], os.Environ()))
 	case "line":
 		leak()
 		fmt.Println("waiting")
