@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -36,6 +37,22 @@ pid_t tree_parent(pid_t pid)
 	return parent;
 }
 
+static int compare_pids(const void *a, const void *b)
+{
+	const struct node *x = a, *y = b;
+
+	return x->pid < y->pid ? -1 : x->pid > y->pid;
+}
+
+static bool is_below(const struct node *v, size_t n, pid_t pid)
+{
+	const struct node key = { .pid = pid };
+	const struct node *found =
+		bsearch(&key, v, n, sizeof(*v), compare_pids);
+
+	return found && found->below;
+}
+
 /* Parents may have greater pids than their children: until nothing changes. */
 static void mark(struct node *v, size_t n, pid_t but)
 {
@@ -46,11 +63,9 @@ static void mark(struct node *v, size_t n, pid_t but)
 		for (size_t i = 0; i < n; i++) {
 			if (v[i].below || !v[i].parent || v[i].pid == but)
 				continue;
-			bool below = v[i].parent == getpid();
-			for (size_t j = 0; j < n && !below; j++)
-				below = v[j].below && v[j].pid == v[i].parent;
-			v[i].below = below;
-			changed |= below;
+			v[i].below = v[i].parent == getpid() ||
+				     is_below(v, n, v[i].parent);
+			changed |= v[i].below;
 		}
 	}
 }
