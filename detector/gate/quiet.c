@@ -75,8 +75,9 @@ enum quiet_answer quiet_ask(struct quiet *q, pid_t pid, int64_t quiet_ms)
 	struct serving_state state;
 	AUTO_ERROR struct error *err = survey_take(pid, &light, &s);
 
+	if (!err && s->sockets)
+		err = serving_look(s->sockets, &state);
 	if (err || !s->sockets)
 		return QUIET_NEVER;
-	serving_look(s->sockets, &state);
 	return quiet_judge(q, &state, clock_mono_ns(), quiet_ms);
 }

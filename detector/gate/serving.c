@@ -10,36 +10,79 @@
 #include "detector/waiting.h"
 #include "netwatch/netwatch.h"
 
-static bool is_any(const struct endpoint *e)
-{
-	static const uint8_t zero[16];
-	struct endpoint plain = endpoint_unmap(e);
+/* Where connections are accepted; at any address: that is all zeros. */
+struct place {
+	uint64_t netns;
+	struct endpoint at;
+};
 
-	return !memcmp(plain.addr, zero, plain.family == AF_INET ? 4 : 16);
+/* Ascending: servers have many connections, and some many listeners. */
+struct places {
+	struct place *v;
+	size_t n;
+};
+
+static int compare_places(const void *a, const void *b)
+{
+	const struct place *x = a, *y = b;
+
+	if (x->at.port != y->at.port)
+		return x->at.port < y->at.port ? -1 : 1;
+	if (x->netns != y->netns)
+		return x->netns < y->netns ? -1 : 1;
+	if (x->at.scope != y->at.scope)
+		return x->at.scope < y->at.scope ? -1 : 1;
+	if (x->at.family != y->at.family)
+		return x->at.family < y->at.family ? -1 : 1;
+	return memcmp(x->at.addr, y->at.addr,
+		      x->at.family == AF_INET ? 4 : sizeof(x->at.addr));
 }
 
-static bool accepts(const struct tcp_socket *listener,
-		    const struct tcp_socket *s)
+static struct place place_of(const struct tcp_socket *s)
 {
-	if (listener->first.state != TCP_STATE_LISTEN ||
-	    listener->local.port != s->local.port ||
-	    listener->netns != s->netns)
-		return false;
-	struct endpoint at = endpoint_unmap(&listener->local);
-	struct endpoint on = endpoint_unmap(&s->local);
-
-	return is_any(&at) || endpoint_equal(&at, &on);
+	return (struct place){ s->netns, endpoint_unmap(&s->local) };
 }
 
-bool serving_accepted(const struct tcp_snapshot *snap,
-		      const struct tcp_socket *s)
+static struct error *places_create(const struct tcp_snapshot *snap,
+				   struct places *ret)
 {
-	if (s->first.state == TCP_STATE_LISTEN)
-		return false;
+	size_t n = 0;
+
 	for (size_t i = 0; i < snap->n; i++)
-		if (accepts(&snap->v[i], s))
-			return true;
-	return false;
+		n += tcp_socket_latest(&snap->v[i])->state == TCP_STATE_LISTEN;
+	*ret = (struct places){ calloc(n + 1, sizeof(*ret->v)), 0 };
+	if (!ret->v)
+		return &error_nomem;
+	for (size_t i = 0; ret->n < n; i++)
+		if (tcp_socket_latest(&snap->v[i])->state == TCP_STATE_LISTEN)
+			ret->v[ret->n++] = place_of(&snap->v[i]);
+	qsort(ret->v, n, sizeof(*ret->v), compare_places);
+	return NULL;
+}
+
+static void places_end(struct places *places)
+{
+	free(places->v);
+}
+#define AUTO_PLACES __attribute__((cleanup(places_end)))
+
+static bool has(const struct places *places, const struct place *key)
+{
+	return bsearch(key, places->v, places->n, sizeof(*places->v),
+		       compare_places);
+}
+
+/* Was @s accepted at one of them? What listens at [::] takes IPv4, too. */
+static bool is_accepted(const struct places *places, const struct tcp_socket *s)
+{
+	struct place here = place_of(s);
+	struct place any = {
+		s->netns, { .family = here.at.family, .port = here.at.port }
+	};
+	struct place any6 = any;
+
+	any6.at.family = AF_INET6;
+	return has(places, &here) || has(places, &any) || has(places, &any6);
 }
 
 /*
@@ -80,8 +123,14 @@ static uint64_t hash_of(const struct tcp_socket *s,
 			 sizeof(sample->info.bytes_acked));
 }
 
-void serving_look(const struct tcp_snapshot *snap, struct serving_state *ret)
+struct error *serving_look(const struct tcp_snapshot *snap,
+			   struct serving_state *ret)
 {
+	AUTO_PLACES struct places places = { 0 };
+	struct error *err = places_create(snap, &places);
+
+	if (err)
+		return err;
 	*ret = (struct serving_state){ 0 };
 	for (size_t i = 0; i < snap->n; i++) {
 		const struct tcp_socket *s = &snap->v[i];
@@ -89,7 +138,7 @@ void serving_look(const struct tcp_snapshot *snap, struct serving_state *ret)
 		bool listens = sample->state == TCP_STATE_LISTEN;
 
 		if (sample->state == TCP_STATE_TIME_WAIT ||
-		    (!listens && !serving_accepted(snap, s)))
+		    (!listens && !is_accepted(&places, s)))
 			continue;
 		ret->listeners += listens;
 		ret->accepted += !listens;
@@ -99,6 +148,7 @@ void serving_look(const struct tcp_snapshot *snap, struct serving_state *ret)
 			continue;
 		ret->example = ret->in_flight++ ? ret->example : s;
 	}
+	return NULL;
 }
 
 static bool is_dead(const struct verdict *v)
@@ -112,13 +162,14 @@ static bool is_dead(const struct verdict *v)
 static bool reads_next_request(const struct task *t,
 			       const struct process_fds *fds,
 			       const struct tcp_snapshot *sockets,
-			       const struct verdict *verdicts)
+			       const struct verdict *verdicts,
+			       const struct places *places)
 {
 	const struct waiting w = waiting_of(t, fds, sockets);
 
 	return w.socket && w.wait == WAIT_READ &&
 	       w.socket->first.state == TCP_STATE_ESTABLISHED &&
-	       serving_accepted(sockets, w.socket) &&
+	       is_accepted(places, w.socket) &&
 	       !is_dead(verdicts ? &verdicts[w.socket - sockets->v] : NULL);
 }
 
@@ -175,11 +226,16 @@ struct error *serving_tasks(const struct task_snapshot *snap,
 			    const struct tcp_snapshot *sockets,
 			    const struct verdict *verdicts, bool *serves)
 {
+	AUTO_PLACES struct places places = { 0 };
+
 	memset(serves, 0, snap->n * sizeof(*serves));
 	if (!sockets)
 		return NULL;
+	struct error *err = places_create(sockets, &places);
+	if (err)
+		return err;
 	for (size_t i = 0; i < snap->n; i++)
 		serves[i] = reads_next_request(&snap->tasks[i], fds, sockets,
-					       verdicts);
+					       verdicts, &places);
 	return mark_company(snap, serves);
 }

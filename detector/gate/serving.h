@@ -28,13 +28,10 @@ struct verdict;
 #define SERVING_STUCK_MS 30000
 
 /**
- * Was @s accepted at a listener that @snap has too? By its local port, and by
- * the address where the listener has one.
+ * What serves looks like at one moment. A connection was accepted when its
+ * snapshot has a listener of the same namespace at its local port, and at its
+ * address where the listener has one.
  */
-bool serving_accepted(const struct tcp_snapshot *snap,
-		      const struct tcp_socket *s);
-
-/** What serves looks like at one moment. */
 struct serving_state {
 	size_t listeners;
 	size_t accepted;  /* connections, in any state but TIME_WAIT */
@@ -52,8 +49,11 @@ struct serving_state {
  * after the last went out, or before any did (tcp_info of linux/tcp.h:
  * last_data_recv, last_data_sent, in ms; data_segs_in, data_segs_out), and not
  * longer than SERVING_STUCK_MS ago.
+ *
+ * Fails: ERROR_NOMEM.
  */
-void serving_look(const struct tcp_snapshot *snap, struct serving_state *ret);
+struct error *serving_look(const struct tcp_snapshot *snap,
+			   struct serving_state *ret);
 
 /**
  * Which of the tasks are there because a client is connected, and will be gone
