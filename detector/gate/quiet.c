@@ -46,7 +46,8 @@ enum quiet_answer quiet_judge(struct quiet *q,
 	q->listens |= state->listeners > 0;
 	if (!q->listens)
 		return QUIET_NEVER;
-	q->touched |= state->accepted > 0;
+	/* who waits to be accepted may be gone at the next question */
+	q->touched |= state->accepted || state->in_flight;
 	q->seen = true;
 	q->signature = state->signature;
 	if (changed || state->in_flight) {

@@ -96,8 +96,18 @@ static bool is_unanswered(const struct tcp_info_fields *info)
 		     !info->data_segs_out;
 
 	return (info->known & TCP_INFO_BASE) &&
-	       info->last_data_recv_ms < SERVING_STUCK_MS &&
 	       (first || info->last_data_recv_ms < info->last_data_sent_ms);
+}
+
+/* Every acknowledgement counts: a peer whose window is shut sends them, too. */
+static bool is_connection_in_flight(const struct tcp_sample *s)
+{
+	bool known = s->info.known & TCP_INFO_BASE;
+	bool came = !known || s->info.last_data_recv_ms <= SERVING_STUCK_MS;
+	bool hears = !known || s->info.last_ack_recv_ms <= SERVING_STUCK_MS;
+
+	return (came && (s->rqueue || is_unanswered(&s->info))) ||
+	       (hears && s->wqueue);
 }
 
 static bool is_in_flight(const struct tcp_sample *s)
@@ -105,7 +115,7 @@ static bool is_in_flight(const struct tcp_sample *s)
 	if (s->state == TCP_STATE_LISTEN)
 		return s->rqueue > 0;
 	if (s->state == TCP_STATE_ESTABLISHED)
-		return s->rqueue || s->wqueue || is_unanswered(&s->info);
+		return is_connection_in_flight(s);
 	/* in all others the client has gone, or has been sent away */
 	return s->state == TCP_STATE_SYN_RECV ||
 	       s->state == TCP_STATE_NEW_SYN_RECV;
@@ -117,6 +127,8 @@ static uint64_t hash_of(const struct tcp_socket *s,
 	uint64_t hash = fnv_bytes(FNV_OFFSET, &s->cookie, sizeof(s->cookie));
 
 	hash = fnv_bytes(hash, &sample->state, sizeof(sample->state));
+	hash = fnv_bytes(hash, &sample->rqueue, sizeof(sample->rqueue));
+	hash = fnv_bytes(hash, &sample->wqueue, sizeof(sample->wqueue));
 	hash = fnv_bytes(hash, &sample->info.bytes_received,
 			 sizeof(sample->info.bytes_received));
 	return fnv_bytes(hash, &sample->info.bytes_acked,
@@ -209,15 +221,16 @@ static struct error *mark_company(const struct task_snapshot *snap,
 		size_t at = serves[i] ? index_of(snap, parent) : SIZE_MAX;
 
 		if (at != SIZE_MAX)
-			starters[at] = serves_one(&snap->tasks[at]);
+			starters[at] = true;
 		else if (serves[i] && parent)
 			gone[n++] = parent;
 	}
 	qsort(gone, n, sizeof(*gone), compare_ids);
 	for (size_t i = 0; i < snap->n; i++)
-		serves[i] |= starters[i] ||
-			     bsearch(&snap->tasks[i].parent_id, gone, n,
-				     sizeof(*gone), compare_ids);
+		serves[i] |=
+			serves_one(&snap->tasks[i]) &&
+			(starters[i] || bsearch(&snap->tasks[i].parent_id, gone,
+						n, sizeof(*gone), compare_ids));
 	return NULL;
 }
 

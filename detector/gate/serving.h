@@ -38,17 +38,20 @@ struct serving_state {
 	size_t in_flight; /* of these: a request is, by all that TCP can tell */
 	/* Of the first in flight; NULL none. */
 	const struct tcp_socket *example;
-	/* The same in two looks: no byte came or went, none was opened or
-	 * closed. */
+	/* The same in two looks: no byte came, went or was read, none was
+	 * opened or closed. */
 	uint64_t signature;
 };
 
 /**
- * In flight: the program has not read what came, the peer has not acknowledged
- * what was sent, connections wait to be accepted, or the last data came in
- * after the last went out, or before any did (tcp_info of linux/tcp.h:
- * last_data_recv, last_data_sent, in ms; data_segs_in, data_segs_out), and not
- * longer than SERVING_STUCK_MS ago.
+ * In flight: connections wait to be accepted, or are being opened; and on one
+ * that is ESTABLISHED the program has not read what came, or the last data came
+ * in after the last went out, or before any did, and that was no longer than
+ * SERVING_STUCK_MS ago; or what was sent is not acknowledged, and the peer has
+ * acknowledged something within that time (tcp_info of linux/tcp.h:
+ * last_data_recv, last_data_sent, last_ack_recv, in ms; data_segs_in,
+ * data_segs_out). In every other state the client has said that it is done, or
+ * was told so: nothing is in flight, whatever is still to be read.
  *
  * Fails: ERROR_NOMEM.
  */
@@ -60,7 +63,8 @@ struct error *serving_look(const struct tcp_snapshot *snap,
  * when it is: who reads the next request from a connection that was accepted,
  * and is not dead; who started it, unless that is the accepting loop; and what
  * was started together with it by one who is gone (the writer and the timer of
- * HTTP/2 and gRPC). Go before 1.21 knows no parents: there it is readers alone.
+ * HTTP/2 and gRPC), unless that accepts. Go before 1.21 knows no parents: there
+ * it is readers alone.
  *
  * @param verdicts one for each of sockets->v, or NULL.
  * @param serves one for each of snap->tasks; set.
