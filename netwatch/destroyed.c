@@ -9,7 +9,6 @@
 #include <string.h>
 #include <sys/socket.h>
 
-#include "base/log.h"
 #include "netwatch/netns.h"
 #include "netwatch/sockdiag.h"
 
@@ -68,14 +67,16 @@ static void hear_one(const struct destroyed *d, size_t len,
 		    sockdiag_parse(NLMSG_DATA(nlh), NLMSG_PAYLOAD(nlh, 0), &s))
 			continue;
 		if (s.cookie && s.first.info.known)
-			each(arg, s.cookie, &s.first);
+			each(arg, &s);
 	}
 }
 
-void destroyed_hear(struct destroyed *d, destroyed_each *each, void *arg)
+bool destroyed_hear(struct destroyed *d, destroyed_each *each, void *arg)
 {
+	bool all = true;
+
 	if (!d)
-		return;
+		return true;
 	for (int i = 0; i < MESSAGES_MAX; i++) {
 		ssize_t len = recv(nl_socket_get_fd(d->sk), d->buf,
 				   sizeof(d->buf), MSG_DONTWAIT);
@@ -83,8 +84,9 @@ void destroyed_hear(struct destroyed *d, destroyed_each *each, void *arg)
 		if (len > 0)
 			hear_one(d, (size_t)len, each, arg);
 		else if (len < 0 && errno == ENOBUFS)
-			log_debug("net", "some ends of sockets were missed");
+			all = false;
 		else if (len == 0 || errno != EINTR)
-			return;
+			return all;
 	}
+	return false;
 }

@@ -21,10 +21,15 @@ struct destroyed;
 struct error *destroyed_open(int netns_fd, struct destroyed **ret);
 void destroyed_close(struct destroyed *d);
 
-/** Called with the cookie of a freed socket, and what it was at its end. */
-typedef void destroyed_each(void *arg, uint64_t cookie,
-			    const struct tcp_sample *last);
-/** Hear what has come so far; never waits. NULL is fine. */
-void destroyed_hear(struct destroyed *d, destroyed_each *each, void *arg);
+/**
+ * Called with a freed socket: its cookie, its addresses, and as its first
+ * sample what it was at its end. Its namespace is 0.
+ */
+typedef void destroyed_each(void *arg, const struct tcp_socket *freed);
+/**
+ * Hear what has come so far; never waits. NULL is fine.
+ * Returns: false when some were missed, as far as the kernel knows.
+ */
+bool destroyed_hear(struct destroyed *d, destroyed_each *each, void *arg);
 
 #endif

@@ -121,16 +121,15 @@ static struct error *look_at_shields(struct run *r, bool now)
 
 /* --- last words --- */
 
-static void keep_last_words(void *arg, uint64_t cookie,
-			    const struct tcp_sample *last)
+static void keep_last_words(void *arg, const struct tcp_socket *freed)
 {
 	struct run *r = arg;
 
 	for (size_t i = 0; i < r->n; i++) {
-		if (r->shots[i].done || r->shots[i].ref.cookie != cookie)
+		if (r->shots[i].done || r->shots[i].ref.cookie != freed->cookie)
 			continue;
 		r->shots[i].freed = true;
-		r->shots[i].last = last->info;
+		r->shots[i].last = freed->first.info;
 		return;
 	}
 }
@@ -138,7 +137,8 @@ static void keep_last_words(void *arg, uint64_t cookie,
 static void hear_ends(struct run *r)
 {
 	for (size_t ns = 0; ns < r->world->n_netns; ns++)
-		destroyed_hear(r->ends[ns], keep_last_words, r);
+		if (!destroyed_hear(r->ends[ns], keep_last_words, r))
+			log_debug("net", "some ends of sockets were missed");
 }
 
 static void listen_to_ends(struct run *r)

@@ -71,6 +71,7 @@ static void destroy(struct record *r)
 {
 	if (r->last)
 		gate_process_destroy(r->last);
+	quiet_end(&r->quiet);
 	arena_destroy(r->arena);
 	free(r);
 }
@@ -452,7 +453,7 @@ static struct error *wait_for_quiet(pid_t pid, const struct watch_options *opt)
 	int64_t limit_ms = opt->timeout_ms >= 0 ? opt->timeout_ms
 						: LIVE_WAIT_QUIET_MS;
 	int64_t until = clock_mono_ns() + limit_ms * NS_PER_MS;
-	struct quiet quiet = { 0 };
+	AUTO_QUIET struct quiet quiet = { 0 };
 
 	while (quiet_ms >= 0) {
 		enum quiet_answer a = quiet_ask(&quiet, pid, quiet_ms);

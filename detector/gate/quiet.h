@@ -13,7 +13,9 @@
 
 #define QUIET_TEXT 256
 
-/** What is known of one process so far; begins as zeros. */
+struct destroyed;
+
+/** What is known of one process so far; begins as zeros, see quiet_end(). */
 struct quiet {
 	bool listens; /* it has had a listener */
 	bool touched; /* somebody has been connected, ever */
@@ -22,6 +24,11 @@ struct quiet {
 	uint64_t signature;
 	int64_t since_ns;      /* when the signature became what it is */
 	char busy[QUIET_TEXT]; /* what was in flight when last something was */
+	/* Clients that come and go between two questions are in neither: their
+	 * ends are heard. NULL: not yet, or it is not allowed. */
+	struct destroyed *ends;
+	uint64_t ends_netns; /* its inode: that of the first listener */
+	bool deaf;	     /* it was tried, and failed */
 };
 
 enum quiet_answer {
@@ -33,7 +40,14 @@ enum quiet_answer {
 	QUIET_STILL,	 /* as before, and it was told already */
 };
 
-/** Between two questions, in ms. */
+/** Frees what @q has opened. */
+void quiet_end(struct quiet *q);
+#define AUTO_QUIET __attribute__((cleanup(quiet_end)))
+
+/**
+ * Between two questions, in ms: a quarter of what is asked for, but not below
+ * 50 or above 1000.
+ */
 int64_t quiet_pause_ms(int64_t quiet_ms);
 
 /** Has the process @pid been quiet for @quiet_ms? */

@@ -136,6 +136,7 @@ static uint64_t hash_of(const struct tcp_socket *s,
 }
 
 struct error *serving_look(const struct tcp_snapshot *snap,
+			   const struct tcp_snapshot *ended,
 			   struct serving_state *ret)
 {
 	AUTO_PLACES struct places places = { 0 };
@@ -144,6 +145,8 @@ struct error *serving_look(const struct tcp_snapshot *snap,
 	if (err)
 		return err;
 	*ret = (struct serving_state){ 0 };
+	for (size_t i = 0; ended && i < ended->n; i++)
+		ret->ended += is_accepted(&places, &ended->v[i]);
 	for (size_t i = 0; i < snap->n; i++) {
 		const struct tcp_socket *s = &snap->v[i];
 		const struct tcp_sample *sample = tcp_socket_latest(s);

@@ -35,12 +35,14 @@ struct verdict;
 struct serving_state {
 	size_t listeners;
 	size_t accepted;  /* connections, in any state but TIME_WAIT */
+	size_t ended;	  /* before this look, of those given */
 	size_t in_flight; /* of these: a request is, by all that TCP can tell */
 	/* Of the first in flight; NULL none. */
 	const struct tcp_socket *example;
 	/* The same in two looks: no byte came, went or was read, none was
 	 * opened or closed. */
 	uint64_t signature;
+	bool missed; /* some may have ended unheard; the caller's to set */
 };
 
 /**
@@ -53,9 +55,12 @@ struct serving_state {
  * data_segs_out). In every other state the client has said that it is done, or
  * was told so: nothing is in flight, whatever is still to be read.
  *
+ * @param ended connections of anybody that ended since the look before; NULL:
+ *	none.
  * Fails: ERROR_NOMEM.
  */
 struct error *serving_look(const struct tcp_snapshot *snap,
+			   const struct tcp_snapshot *ended,
 			   struct serving_state *ret);
 
 /**

@@ -186,6 +186,16 @@ def test_quiet_is_waited_for(served):
     assert leaks(report) == [(2, "main.leftBehind")], text
 
 
+def test_who_comes_and_goes_between_two_questions(served):
+    """One request of some milliseconds, and a question each 125."""
+    s = served("--quiet-after", "500ms")
+    s.wait_for_looks(2)
+    s.get("/leak?n=2")
+    s.wait_for_looks(3)
+    _, report, text = s.end()
+    assert leaks(report) == [(2, "main.leftBehind")], text
+
+
 def test_never_quiet(served):
     s = served("--quiet-after", "10s")
     stop = threading.Event()

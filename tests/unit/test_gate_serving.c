@@ -73,7 +73,7 @@ static struct serving_state look(const struct world *w)
 {
 	struct serving_state state;
 
-	assert_ok(serving_look(&w->tcp, &state));
+	assert_ok(serving_look(&w->tcp, NULL, &state));
 	assert_true(!state.in_flight == !state.example);
 	return state;
 }
@@ -308,6 +308,24 @@ static void test_many_listeners_each_with_its_own(void **state UNUSED)
 	assert_int_equal(look(w).accepted, 500);
 }
 
+static void test_connections_that_ended_meanwhile(void **state UNUSED)
+{
+	AUTO_WORLD struct world *w = world_create();
+	AUTO_WORLD struct world *before = world_create();
+	struct serving_state now;
+
+	add_listener(w, "0.0.0.0:80");
+	add_client(before, 9)->first.state = TCP_STATE_CLOSE;
+	add_client(before, 10)->local = mapped("10.0.0.1:80");
+	add_client(before, 11)->local.port = 40000; /* its client's end */
+	add_client(before, 12)->netns++;
+	assert_ok(serving_look(&w->tcp, &before->tcp, &now));
+	assert_int_equal(now.ended, 2);
+	assert_int_equal(now.accepted, 0);
+	assert_true(now.signature == look(w).signature);
+	assert_int_equal(look(w).ended, 0);
+}
+
 static void test_the_signature_changes_with_each_byte(void **state UNUSED)
 {
 	AUTO_WORLD struct world *w = world_create();
@@ -536,6 +554,7 @@ int main(void)
 			test_a_listener_of_another_namespace_is_not_its),
 		cmocka_unit_test(test_a_link_local_address_is_of_one_interface),
 		cmocka_unit_test(test_many_listeners_each_with_its_own),
+		cmocka_unit_test(test_connections_that_ended_meanwhile),
 		cmocka_unit_test(test_the_signature_changes_with_each_byte),
 		cmocka_unit_test(test_the_signature_of_what_opens_and_closes),
 		cmocka_unit_test(
