@@ -296,6 +296,33 @@ def test_by_pid_when_quiet(served, tmp_path):
     assert quiet.status == tool.CLEAN, quiet
 
 
+def test_a_client_that_is_gone_is_left_by_a_probe_alone(net, conns, tmp_path):
+    """What reads its next request is there for a client, until it is known that
+    there is none: what lies between could change packets, so that its absence
+    over there would prove nothing."""
+    a, b = net.pair()
+    a.run("tc", "qdisc", "add", "dev", "eth0", "clsact")
+    server, client = conns(a), conns(b)
+    server.listen("10.78.0.1:7000")
+    before, report = tmp_path / "before", tmp_path / "json"
+    assert by_pid(server, "--snapshot-before", before).status == tool.CLEAN
+    client.dial("10.78.0.1:7000")
+    server.read(server.accept())
+    world.power_cut(b, "10.78.0.1", client)
+    look = ("--baseline", before, "--report", "json=%s" % report)
+    silent = by_pid(server, *look)
+    assert silent.status == tool.CLEAN, silent
+    assert leaks(json.loads(report.read_text())) == []
+    dead = by_pid(server, *look, "--probe", "--rst-shield")
+    assert dead.status == tool.FINDINGS, dead
+    (leak,) = [l for p in json.loads(report.read_text())["processes"]
+               for l in p["leaks"]]
+    assert (leak["kind"], leak["count"], leak["connection"]["verdict"],
+            leak["connection"]["proven"]) == ("goroutine", 1, "half-open", True)
+    # the server itself has noticed nothing
+    assert a.sockets("state", "established")
+
+
 @pytest.mark.parametrize("options,text", [
     (["--pid", "1"], "against what?"),
     (["--pid", "1", "--baseline", "x", "true"], "without a command"),
