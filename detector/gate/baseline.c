@@ -74,6 +74,23 @@ static const char *text_of(struct arena *arena, const json_t *o,
 	return s ? arena_strdup(arena, s) : NULL;
 }
 
+/* What is no count must not become "however many": that would accept all. */
+static struct error *count_of_entry(const struct gate_baseline *b,
+				    const json_t *o, size_t i, uint64_t *ret)
+{
+	const json_t *count = json_object_get(o, "count");
+	json_int_t n = json_integer_value(count);
+
+	if (count && (n < 1 || n > UINT32_MAX))
+		return error_new(
+			ERROR_USAGE,
+			"%s: leak %zu has a \"count\" that is no number "
+			"from 1 to %u",
+			b->path, i + 1, UINT32_MAX);
+	*ret = (uint64_t)n;
+	return NULL;
+}
+
 static struct error *add_entry(struct gate_baseline *b, const json_t *o,
 			       size_t i)
 {
@@ -84,14 +101,10 @@ static struct error *add_entry(struct gate_baseline *b, const json_t *o,
 		.creator = text_of(b->arena, o, "created_by"),
 		.package = text_of(b->arena, o, "package"),
 	};
-	json_int_t count = json_integer_value(json_object_get(o, "count"));
+	struct error *err = count_of_entry(b, o, i, &e.count);
 
-	if (count < 0)
-		return error_new(ERROR_USAGE,
-				 "%s: leak %zu has a \"count\" below 0",
-				 b->path, i + 1);
-	e.count = (uint64_t)count;
-
+	if (err)
+		return err;
 	if (!is_fingerprint(e.fingerprint))
 		return error_new(ERROR_USAGE,
 				 "%s: leak %zu has no fingerprint of 16 hex "
@@ -99,6 +112,25 @@ static struct error *add_entry(struct gate_baseline *b, const json_t *o,
 				 b->path, i + 1);
 	b->v[b->n++] = e;
 	return NULL;
+}
+
+/* A file that was merged may have one twice: it knows of both together. */
+static void merge(struct gate_baseline *b)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < b->n; i++) {
+		struct baseline_entry *e = &b->v[i];
+		struct baseline_entry *last = n ? &b->v[n - 1] : NULL;
+
+		if (!last || compare(last, e))
+			b->v[n++] = *e;
+		else if (last->count && e->count)
+			last->count += e->count;
+		else
+			last->count = 0;
+	}
+	b->n = n;
 }
 
 static struct error *check_schema(const char *name, const json_t *root)
@@ -136,9 +168,11 @@ static struct error *fill(struct gate_baseline *b, const json_t *root)
 		return &error_nomem;
 	for (size_t i = 0; i < n && !err; i++)
 		err = add_entry(b, json_array_get(leaks, i), i);
-	if (!err)
-		qsort(b->v, b->n, sizeof(*b->v), compare);
-	return err;
+	if (err)
+		return err;
+	qsort(b->v, b->n, sizeof(*b->v), compare);
+	merge(b);
+	return NULL;
 }
 
 struct error *baseline_parse(const char *name, const char *text, size_t len,

@@ -6,7 +6,8 @@
  * The leaks that are known: a JSON file, one entry per fingerprint, sorted, one
  * line each, without anything that differs between two runs of the same code
  * (no ids, addresses, lines, counts, times). One of --snapshot-before is of a
- * process that goes on, and its entries have a count: so many are known.
+ * process that goes on, and its entries have a count, from 1 to UINT32_MAX: so
+ * many are known. What stands there twice is known as often as both say.
  *
  *	{
  *	 "schema": 1,
@@ -35,7 +36,7 @@ struct baseline_entry {
 struct gate_baseline {
 	struct arena *arena;
 	const char *path;
-	struct baseline_entry *v; /* ascending by fingerprint */
+	struct baseline_entry *v; /* ascending by fingerprint, each once */
 	size_t n, cap;
 };
 

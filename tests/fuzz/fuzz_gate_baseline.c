@@ -7,10 +7,14 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-/* Any bytes are a baseline; only the fingerprint that stands there is known. */
+#define COUNT 3
+
+/* Any bytes are a baseline; only the fingerprint that stands there is known, and
+ * of it no more than it counts. */
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-	struct leak leak = { .count = 1, .fingerprint = "0123456789abcdef" };
+	struct leak leak = { .count = COUNT,
+			     .fingerprint = "0123456789abcdef" };
 	struct gate_process p = { .leaks = &leak, .n_leaks = 1 };
 	AUTO_BASELINE struct gate_baseline *b = NULL;
 	AUTO_ERROR struct error *err =
@@ -19,7 +23,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	if (err)
 		return 0;
 	baseline_apply(b, &p);
-	if (leak.known != (baseline_gone(b) < b->n))
+	bool more = leak.before;
+	if ((leak.known || more) != (baseline_gone(b) < b->n) ||
+	    (more && (leak.known || leak.before + leak.count != COUNT)) ||
+	    (!more && leak.count != COUNT))
 		__builtin_trap();
 	return 0;
 }
