@@ -334,9 +334,25 @@ static bool any_frame(const char *pattern, const struct leak *leak)
 	return false;
 }
 
+struct found {
+	const struct gate_process *process;
+	const struct leak *leak;
+};
+
+/* Of the code that started it, or of the program or the tests that it is in. */
+static bool package_matches(const char *glob, const struct found *found)
+{
+	const char *leaks = found->leak->package;
+	const char *ran = found->process->package;
+
+	return (leaks && pattern_glob(glob, leaks)) ||
+	       (ran && pattern_glob(glob, ran));
+}
+
 static bool pattern_matches(const struct pattern *p, const void *arg)
 {
-	const struct leak *leak = arg;
+	const struct found *found = arg;
+	const struct leak *leak = found->leak;
 
 	switch ((enum policy_key)p->key) {
 	case KEY_FUNCTION:
@@ -345,7 +361,7 @@ static bool pattern_matches(const struct pattern *p, const void *arg)
 		return leak->has_creator &&
 		       pattern_glob(p->text, leak->creator.function);
 	case KEY_PACKAGE:
-		return leak->package && pattern_glob(p->text, leak->package);
+		return package_matches(p->text, found);
 	case KEY_FILE:
 		return leak->has_site && pattern_glob(p->text, leak->site.file);
 	case KEY_TEST:
@@ -381,10 +397,11 @@ void gate_policy_apply(struct gate_policy *policy, struct gate_process *p)
 
 		for (size_t j = 0; j < p->n_leaks; j++) {
 			struct leak *leak = &p->leaks[j];
+			const struct found found = { p, leak };
 
 			if (leak->ignored ||
 			    !patterns_match(&r->patterns, pattern_matches,
-					    leak))
+					    &found))
 				continue;
 			r->used++;
 			if (!r->expired)

@@ -12,13 +12,15 @@
  *	max = 2
  *
  * Each section is a rule. Keys: reason (mandatory); function (any frame of the
- * stack), creator (the function with the go statement), package (import path),
- * file (of the site: where the goroutine was started), test (TestPool/redial,
- * or the name of the function alone, which is all of its subtests), kind
- * (goroutine or connection); expires (a date; from the day after on the rule
- * does not count, and that is said); max (so many goroutines of one process at
- * most, else all of them count). A key given twice matches either value;
- * different keys must all match. In a value, * matches any text and \* a star.
+ * stack), creator (the function with the go statement), package (import path of
+ * the code that started it, or of the tests or the program in which it was left
+ * behind), file (of the site: where the goroutine was started), test
+ * (TestPool/redial, or the name of the function alone, which is all of its
+ * subtests), kind (goroutine or connection); expires (a date; from the day after
+ * on the rule does not count, and that is said); max (so many goroutines of one
+ * process at most, else all of them count). A key given twice matches either
+ * value; different keys must all match. In a value, * matches any text and \* a
+ * star.
  *
  * The section [connections] is no rule: `require = keepalive<=60s` makes a
  * connection that would not notice a dead peer a leak.

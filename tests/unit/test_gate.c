@@ -355,6 +355,36 @@ static void test_programs_are_told_by_their_file(void **state UNUSED)
 	assert_int_equal(program_key(-1, &other), -ENOENT);
 }
 
+/* What a text report says of where, "in x/tests", is what a rule may say. */
+static void test_a_rule_for_a_package(void **state UNUSED)
+{
+	static const struct {
+		const char *glob;
+		bool ignored;
+	} rows[] = { { "x/tests", true },
+		     { "x/pool", true },
+		     { "x/*", true },
+		     { "x", false } };
+
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		struct leak leak = { .package = "x/pool", .count = 1 };
+		struct gate_process process = { .package = "x/tests",
+						.leaks = &leak,
+						.n_leaks = 1 };
+		struct gate_policy *policy = NULL;
+		char text[64];
+		int n = snprintf(text, sizeof(text),
+				 "[r]\nreason = y\npackage = %s\n",
+				 rows[i].glob);
+
+		assert_null(gate_policy_parse("p", text, (size_t)n,
+					      "2026-01-01", &policy));
+		gate_policy_apply(policy, &process);
+		assert_int_equal(leak.ignored != NULL, rows[i].ignored);
+		gate_policy_destroy(policy);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -369,6 +399,7 @@ int main(void)
 		cmocka_unit_test(test_build_info_of_any_bytes),
 		cmocka_unit_test(test_a_package_by_its_folder),
 		cmocka_unit_test(test_programs_are_told_by_their_file),
+		cmocka_unit_test(test_a_rule_for_a_package),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
