@@ -21,14 +21,6 @@ def program(victim):
     return victim("gate")
 
 
-def alive(pid):
-    try:
-        with open("/proc/%d/stat" % pid) as f:
-            return f.read().rsplit(")", 1)[1].split()[0] not in "ZX"
-    except OSError:
-        return False
-
-
 def start(*command, options=(), **popen):
     return subprocess.Popen([tool.binary(), "gate", *map(str, options), "--",
                              *map(str, command)], env=gate.environment(),
@@ -111,19 +103,15 @@ def test_interrupt_key_of_the_terminal(program):
 
 @pytest.mark.slow
 def test_a_thousand_trivial_runs_leave_nothing():
-    before = subprocess.run(["ps", "-eo", "pid,comm"], stdout=subprocess.PIPE,
-                            text=True).stdout
-    guards = before.count("stranded-guard")
+    mark = gate.mark()
     for i in range(1000):
         done = subprocess.run(
             [tool.binary(), "gate", "--", "sh", "-c", "echo %d; exit %d"
              % (i, i % 5)], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-            timeout=30)
+            env=gate.environment(mark), timeout=30)
         assert (done.returncode, done.stdout, done.stderr) == (
             i % 5, b"%d\n" % i, b"")
-    after = subprocess.run(["ps", "-eo", "pid,comm"], stdout=subprocess.PIPE,
-                           text=True).stdout
-    assert after.count("stranded-guard") <= guards
+    assert not gate.left_behind(mark)
 
 
 # --- what is caught
@@ -267,11 +255,12 @@ def test_orphans_are_reported_killed_or_waited_for(program):
     assert run.status == 0, run
     assert [o["pid"] for o in run.report["orphans"]] == [pid], run
     assert "sleep 3" in said(run)
-    assert alive(pid)
-    assert tool.wait_until(lambda: not alive(pid), timeout=10)      # and somebody lets it exit
+    assert gate.alive(pid)
+    # and somebody lets it exit
+    assert tool.wait_until(lambda: not gate.alive(pid), timeout=10)
 
     run = gate.gate("sh", "-c", script % 30, options=["--orphans", "kill"])
-    assert not alive(int(run.out)), run
+    assert not gate.alive(int(run.out)), run
     assert "had to be ended" in said(run), run
 
     began = time.monotonic()
@@ -294,29 +283,16 @@ def test_a_gate_that_is_killed_leaves_nobody_hanging(who, program, tmp_path):
     shell = int(child.stdout.readline())
     child.kill()
     child.wait()
-    assert tool.wait_until(lambda: not alive(shell), timeout=10)
+    assert tool.wait_until(lambda: not gate.alive(shell), timeout=10)
     assert mark.read_text() == "0\n"
     child.stdout.close()
-
-
-def marked(mark):
-    """Processes with that in their environment."""
-    found = []
-    for pid in filter(str.isdigit, os.listdir("/proc")):
-        try:
-            with open("/proc/%s/environ" % pid, "rb") as f:
-                if mark in f.read() and alive(int(pid)):
-                    found.append(int(pid))
-        except OSError:
-            pass
-    return found
 
 
 def test_a_gate_that_is_killed_while_it_starts(program):
     """Before there is anybody else to answer the command may not run."""
     rng = random.Random(1)
-    mark = "STRANDED_TEST_MARK=%d-%d" % (os.getpid(), time.monotonic_ns())
-    env = dict(gate.environment(), **dict([mark.split("=")]))
+    mark = gate.mark()
+    env = gate.environment(mark)
     for _ in range(60):
         child = subprocess.Popen(
             [tool.binary(), "gate", "--", program, "leak"], env=env,
@@ -324,8 +300,7 @@ def test_a_gate_that_is_killed_while_it_starts(program):
         time.sleep(rng.uniform(0, 0.012))
         child.kill()
         child.wait()
-    assert tool.wait_until(lambda: not marked(mark.encode()), timeout=10), \
-        marked(mark.encode())
+    assert not gate.left_behind(mark)
 
 
 def test_killed_while_an_exit_is_held(program, tmp_path):
@@ -335,10 +310,10 @@ def test_killed_while_an_exit_is_held(program, tmp_path):
                   stdout=subprocess.PIPE)
     shell = int(child.stdout.readline())
     time.sleep(0.5)
-    assert alive(shell)
+    assert gate.alive(shell)
     child.kill()
     child.wait()
-    assert tool.wait_until(lambda: not alive(shell), timeout=10)
+    assert tool.wait_until(lambda: not gate.alive(shell), timeout=10)
     assert mark.read_text() == "0\n"
     child.stdout.close()
 
@@ -412,7 +387,7 @@ def test_a_tracer_that_is_killed_lets_everyone_go_on(program, tmp_path):
     child.kill()
     child.wait()
     child.stdout.close()
-    assert tool.wait_until(lambda: not alive(shell), timeout=10)
+    assert tool.wait_until(lambda: not gate.alive(shell), timeout=10)
     assert mark.read_text() == "0\n"
 
 

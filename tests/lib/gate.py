@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import tempfile
+import time
 
 import gobuild
 import tool
@@ -36,6 +37,40 @@ def environment(more=None):
     env = {k: v for k, v in os.environ.items() if k not in NO_CI}
     env.update(more or {})
     return env
+
+
+def alive(pid):
+    try:
+        with open("/proc/%d/stat" % pid) as f:
+            return f.read().rsplit(")", 1)[1].split()[0] not in "ZX"
+    except OSError:
+        return False
+
+
+def mark():
+    """For an environment: what knows all that is started below."""
+    return {"STRANDED_TEST_MARK": "%d-%d" % (os.getpid(),
+                                             time.monotonic_ns())}
+
+
+def marked(mark):
+    """The processes that live and have @mark."""
+    (name, value), = mark.items()
+    text, found = ("%s=%s\0" % (name, value)).encode(), []
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            with open("/proc/%s/environ" % pid, "rb") as f:
+                if text in f.read() and alive(int(pid)):
+                    found.append(int(pid))
+        except OSError:
+            pass
+    return found
+
+
+def left_behind(mark):
+    """Those that are still there when they had the time to end."""
+    tool.wait_until(lambda: not marked(mark), timeout=10)
+    return marked(mark)
 
 
 def gate(*command, options=(), cwd=None, env=None, stdin=subprocess.DEVNULL,
