@@ -13,6 +13,7 @@ import re
 import shutil
 import struct
 import subprocess
+import zipfile
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(
     os.path.abspath(__file__))))
@@ -197,3 +198,18 @@ def shared():
 
 def victim(name, toolchain=None, flavour="plain"):
     return build("tests/victims/" + name, ".", toolchain, flavour)
+
+
+def module(path, version):
+    """The root of a copy of @path@version from the proxy, as it is there."""
+    to = os.path.join(OUT, "modules", "%s@%s" % (path, version))
+    if os.path.exists(to):
+        return to
+    out = _run([newest_base(), "mod", "download", "-json",
+                "%s@%s" % (path, version)], _environment(), cwd="/")
+    new = "%s.%d" % (to, os.getpid())
+    with zipfile.ZipFile(json.loads(out)["Zip"]) as z:
+        z.extractall(new)
+    os.rename(os.path.join(new, "%s@%s" % (path, version)), to)
+    shutil.rmtree(new)
+    return to
