@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """stranded gate: what passes through, what is caught, and what survives."""
+import json
 import os
 import pty
 import random
@@ -174,19 +175,25 @@ def test_single_processor_is_told(program):
     assert time.monotonic() - began < 2.5       # nobody waited in vain
 
 
-def test_a_goroutine_on_a_half_open_connection(net, conns, program, tmp_path):
+@pytest.mark.parametrize("how,what", [
+    ("read", "IO wait, on a half-open connection"),
+    ("hold", "LEAK  1 connection held open: half-open"),
+])
+def test_a_half_open_connection(how, what, net, conns, program, tmp_path):
+    """With a goroutine on it; and without, where goleak has none to find."""
     a, b = net.pair()
     server = conns(b)
     server.listen("10.78.0.2:7000")
     report = tmp_path / "r.json"
     child = subprocess.Popen(
         [*a.prefix, tool.binary(), "gate", "--report", "json=%s" % report,
-         "--", program, "read", "10.78.0.2:7000"], env=gate.environment(),
+         "--", program, how, "10.78.0.2:7000"], env=gate.environment(),
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     try:
         far = server.accept()
-        server.send(far, 1)
-        assert child.stdout.readline() == b"reading\n"
+        if how == "read":
+            server.send(far, 1)
+        assert child.stdout.readline() == how.encode() + b"ing\n"
         world.power_cut(b, "10.78.0.1", server)
         _, err = child.communicate(b"\n", timeout=60)
     finally:
@@ -194,7 +201,9 @@ def test_a_goroutine_on_a_half_open_connection(net, conns, program, tmp_path):
         child.wait()
     assert child.returncode == tool.FINDINGS, err
     assert b"half-open (proven)" in err, err
-    assert b"IO wait, on a half-open connection" in err, err
+    assert what.encode() in err, err
+    leak, = json.loads(report.read_text())["processes"][0]["leaks"]
+    assert leak["kind"] == ("goroutine" if how == "read" else "connection")
 
 
 def test_coroutines_of_a_c_program(tmp_path):

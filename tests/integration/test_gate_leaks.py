@@ -34,19 +34,23 @@ def names(run):
     return sorted({p["package"].rsplit("/", 1)[1] for p, _ in run.leaks})
 
 
-def goleak_says(module, which, toolchain):
-    """The packages in which goleak, inside the same tests, finds a leak."""
-    done = subprocess.run(
+def with_goleak(module, which, packages, toolchain=None):
+    """What go test prints when goleak looks, inside the same tests."""
+    return subprocess.run(
         ["go", "test", "-count=1", "-run", which,
-         *["./" + p for p in PACKAGES]], cwd=module,
+         *["./" + p for p in packages]], cwd=module,
         env=gate.environment(dict(gate.go_env(toolchain), GOLEAK="1")),
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-        timeout=600)
-    found = re.findall(r"^FAIL\s+example.com/leaks/(\w+)", done.stdout, re.M)
-    clean = re.findall(r"^ok\s+example.com/leaks/(\w+)", done.stdout, re.M)
-    assert sorted(found + clean) == PACKAGES, done.stdout
-    assert len(found) == done.stdout.count("found unexpected goroutines"), \
-        done.stdout
+        timeout=600).stdout
+
+
+def goleak_says(module, which, toolchain):
+    """The packages in which goleak finds a leak."""
+    out = with_goleak(module, which, PACKAGES, toolchain)
+    found = re.findall(r"^FAIL\s+example.com/leaks/(\w+)", out, re.M)
+    clean = re.findall(r"^ok\s+example.com/leaks/(\w+)", out, re.M)
+    assert sorted(found + clean) == PACKAGES, out
+    assert len(found) == out.count("found unexpected goroutines"), out
     return sorted(found)
 
 
@@ -66,7 +70,11 @@ def test_same_verdict_as_goleak(module, which, toolchain):
 
 
 def test_a_leak_in_a_parallel_subtest_has_its_tests_name(module):
-    """goleak.VerifyNone cannot be used there: it sees the other tests."""
+    """goleak.VerifyNone cannot be used there: it sees the other tests, and
+    says of each that it is the one."""
+    out = with_goleak(module, "Parallel", ["parallel"])
+    assert sorted(re.findall(r"--- FAIL: TestParallel/(\w+)", out)) == [
+        "one", "three", "two"], out
     run = go_test(module, "Parallel", packages=["parallel"])
     assert run.status == tool.FINDINGS, run
     (process, leak), = run.leaks
@@ -74,6 +82,21 @@ def test_a_leak_in_a_parallel_subtest_has_its_tests_name(module):
     assert leak["test"] in ("TestParallel", "TestParallel/two")
     assert process["package"] == "example.com/leaks/parallel"
     assert leak["test"] + " of example.com/leaks/parallel" in run.err
+
+
+def test_a_leak_in_a_child_of_a_test(module):
+    """goleak looks into its own process alone."""
+    out = with_goleak(module, "Leaky", ["child"])
+    assert re.match(r"ok\s+example.com/leaks/child\s", out), out
+    run = go_test(module, "Leaky", packages=["child"])
+    assert run.status == tool.FINDINGS, run
+    (process, leak), = run.leaks
+    assert "-test." not in process["command"], run      # the child's
+    assert leak["created_by"]["function"].endswith("child.TestMain"), run
+    run = go_test(module, "Healthy", packages=["child"])
+    assert run.status == 0, run
+    judged = [p for p in run.report["processes"] if p["outcome"] == "judged"]
+    assert len(judged) == 2, run        # both were looked at
 
 
 @pytest.mark.parametrize("arguments", [

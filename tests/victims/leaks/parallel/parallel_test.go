@@ -3,8 +3,11 @@
 package parallel
 
 import (
+	"os"
 	"testing"
 	"time"
+
+	"go.uber.org/goleak"
 )
 
 func TestParallel(t *testing.T) {
@@ -12,6 +15,9 @@ func TestParallel(t *testing.T) {
 		name := name
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
+			if os.Getenv("GOLEAK") == "1" {
+				defer goleak.VerifyNone(t)
+			}
 			time.Sleep(10 * time.Millisecond)
 			if name == "two" {
 				go func() { <-make(chan int) }()
