@@ -42,6 +42,17 @@ static bool is_cgo_syscall(const struct task *t)
 	       !strcmp(s->frames[0]->function, "runtime.goexit");
 }
 
+/* It has returned, and only its runtime is to hear of it. */
+static bool has_ended(const struct task *t)
+{
+	const struct stack *s = t->stack;
+
+	for (uint32_t i = 0; s && i < s->n; i++)
+		if (strncmp(s->frames[i]->function, "runtime.goexit", 14) != 0)
+			return false;
+	return s && s->n && t->state == TASK_RUNNABLE;
+}
+
 static bool is_standard(const struct task *t)
 {
 	const char *first = first_function(t);
@@ -69,7 +80,7 @@ bool goroutine_counts(const struct task *task, pid_t exiting)
 	if (exiting && task->tid == exiting)
 		return false;
 	return !is_test_runner(task) && !is_cgo_syscall(task) &&
-	       !is_standard(task);
+	       !has_ended(task) && !is_standard(task);
 }
 
 /* A coroutine that runs is who calls exit; one that is parked stays so. */
@@ -90,17 +101,37 @@ size_t goroutines_left(const struct task_snapshot *snap, pid_t exiting)
 	return n;
 }
 
+/*
+ * Who stops the world, or one P after the other, waits until each has come to a
+ * safe point; that of the thread that exits never does. From Go 1.20 on it says
+ * so (runtime/runtime2.go, waitReasonStrings).
+ */
+static bool stops_the_world(const struct task *t)
+{
+	static const char *const reasons[] = { "GC mark termination",
+					       "stopping the world",
+					       "flushing proc caches" };
+
+	for (size_t i = 0; i < sizeof(reasons) / sizeof(reasons[0]); i++)
+		if (t->state == TASK_WAITING && !strcmp(t->reason, reasons[i]))
+			return true;
+	return false;
+}
+
 bool goroutines_starved(const struct task_snapshot *snap, pid_t exiting)
 {
 	bool waits = false;
 
+	for (size_t i = 0; i < snap->n; i++)
+		if (stops_the_world(&snap->tasks[i]))
+			return true;
 	for (size_t i = 0; i < snap->n; i++) {
 		const struct task *t = &snap->tasks[i];
 
 		if (t->state == TASK_RUNNABLE && !t->system)
 			waits = true;
 		if (t->state == TASK_RUNNING && t->tid != exiting &&
-		    !is_main(t))
+		    !t->system && !is_main(t))
 			return false;
 	}
 	return waits;

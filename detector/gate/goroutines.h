@@ -20,8 +20,8 @@ bool goroutine_counts(const struct task *task, pid_t exiting);
 size_t goroutines_left(const struct task_snapshot *snap, pid_t exiting);
 
 /**
- * Could run, and nobody lets them: with a single P, which the thread that
- * exits keeps, no other goroutine runs.
+ * Could run, and nobody lets them: the thread that exits keeps its P, and that
+ * is the only one, or a garbage collection waits for it, and all for that.
  */
 bool goroutines_starved(const struct task_snapshot *snap, pid_t exiting);
 

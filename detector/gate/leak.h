@@ -88,8 +88,9 @@ struct gate_process {
 	const char *go_test; /* GATE_TOOLCHAIN: of gotest.h, what; or NULL */
 	const char *why;     /* GATE_NOT_READ: the reason */
 	/* No other goroutine can run while the exit waits: there was no time
-	 * of grace. */
-	bool no_grace;
+	 * of grace. Because of a single P; or, starved, most likely because a
+	 * garbage collection waits for the thread that exits. */
+	bool no_grace, starved;
 	int64_t held_ms; /* how long its exit was held up */
 	uint64_t tasks;	 /* goroutines that were looked at */
 	struct leak *leaks;

@@ -117,7 +117,8 @@ static struct error *wait_for_grace(struct look *l)
 		if (err || !goroutines_left(l->snap, l->exiting))
 			return err;
 	}
-	l->p->no_grace = goroutines_starved(l->snap, l->exiting);
+	l->p->starved = goroutines_starved(l->snap, l->exiting);
+	l->p->no_grace = l->p->starved;
 	return NULL;
 }
 

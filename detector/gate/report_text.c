@@ -94,6 +94,17 @@ static void put_no_grace(struct text *t, const struct gate_report *r,
 			  "of these may only have been slow to end");
 		return;
 	}
+	if (p->starved) {
+		text_wrapf(
+			t, "  ",
+			"no other goroutine of process %d ran in the time of "
+			"grace: a garbage collection waits for the thread "
+			"that exits, or it has a single P; some of these may "
+			"only have been slow to end; run it again, or with "
+			"GOGC=off",
+			(int)p->pid);
+		return;
+	}
 	text_wrapf(
 		t, "  ",
 		"process %d has a single P (GOMAXPROCS=1, or one "

@@ -175,6 +175,26 @@ def test_single_processor_is_told(program):
     assert time.monotonic() - began < 2.5       # nobody waited in vain
 
 
+@pytest.mark.slow
+def test_a_garbage_collection_that_waits_for_the_exit(victim):
+    """It stops all others, until the exit is over: told from a leak.
+
+    Before Go 1.20 it does not say so, and is told only by who could run."""
+    program, seen = victim("gate", "1.27.4"), 0
+    for ms in range(40):
+        run = gate.gate(program, "collect", ms, env={"GOMAXPROCS": "2"})
+        if run.status == 0:
+            continue
+        assert run.status == tool.FINDINGS, run
+        assert run.report["processes"][0]["no_grace"], run
+        assert "a garbage collection waits for the thread that exits" in \
+            said(run), run
+        seen += 1
+        if seen == 3:
+            return
+    pytest.fail("met %d times in 40" % seen)
+
+
 @pytest.mark.parametrize("how,what", [
     ("read", "IO wait, on a half-open connection"),
     ("hold", "LEAK  1 connection held open: half-open"),

@@ -165,9 +165,38 @@ static void test_which_goroutines_count(void **state UNUSED)
 	assert_false(counts("os/signal.signal_recv", "os/signal.loop",
 			    TASK_SYSCALL, "", 5));
 	assert_false(counts("runtime.goexit", "x.f", TASK_SYSCALL, "", 5));
+	/* preempted on its last steps; and before its first */
+	assert_false(counts("runtime.goexit1", "x.f", TASK_RUNNABLE, "", 0));
+	assert_true(counts("x.f", "x.f", TASK_RUNNABLE, "", 0));
 	assert_false(counts("runtime.ReadTrace", "x.f", w, "trace reader", 0));
 	assert_false(counts("runtime.gopark", "runtime.ensureSigM.func1", w,
 			    "select", 0));
+}
+
+static bool starved(enum task_state state_, const char *reason,
+		    enum task_state others)
+{
+	struct task tasks[] = {
+		{ .id = 1, .state = TASK_RUNNING, .tid = 77, .reason = "" },
+		{ .id = 3, .state = state_, .reason = reason, .system = true },
+		{ .id = 18, .state = others, .tid = 78, .reason = "" },
+	};
+	struct task_snapshot snap = { .kind = TASK_GO, .tasks = tasks, .n = 3 };
+
+	return goroutines_starved(&snap, 77);
+}
+
+static void test_whether_others_could_run(void **state UNUSED)
+{
+	const enum task_state w = TASK_WAITING;
+
+	assert_true(starved(w, "GC worker (idle)", TASK_RUNNABLE));
+	assert_false(starved(w, "GC worker (idle)", TASK_RUNNING));
+	/* a collector runs none of the program's */
+	assert_true(starved(TASK_RUNNING, "", TASK_RUNNABLE));
+	assert_false(starved(w, "GC worker (idle)", w));
+	assert_true(starved(w, "GC mark termination", w));
+	assert_true(starved(w, "stopping the world", TASK_RUNNABLE));
 }
 
 /* --- whose test --- */
@@ -393,6 +422,7 @@ int main(void)
 		cmocka_unit_test(test_fingerprint_is_of_the_outermost_calls),
 		cmocka_unit_test(test_fingerprint_without_own_code),
 		cmocka_unit_test(test_which_goroutines_count),
+		cmocka_unit_test(test_whether_others_could_run),
 		cmocka_unit_test(test_the_test_of_an_ancestor_that_has_ended),
 		cmocka_unit_test(test_what_was_sampled_and_what_functions_say),
 		cmocka_unit_test(test_children_of_all_threads),

@@ -2,9 +2,9 @@
 
 // A program that ends, one way or another, for the tests of the gate.
 //
-// usage: gate clean|leak|fail|fatal|hang|slow MS|child PROGRAM|exec PROGRAM|
+// usage: gate clean|leak|fail|fatal|hang|slow MS|collect MS|child PROGRAM|
 //
-//	line|read ADDR|hold ADDR
+//	exec PROGRAM|line|read ADDR|hold ADDR
 package main
 
 import (
@@ -14,6 +14,7 @@ import (
 	"os"
 	"os/exec"
 	"os/signal"
+	"runtime"
 	"strconv"
 	"syscall"
 	"time"
@@ -36,6 +37,29 @@ func slow(ms string) {
 		log.Fatal(err)
 	}
 	go time.Sleep(time.Duration(n) * time.Millisecond)
+}
+
+type node struct{ left, right *node }
+
+func tree(depth int) *node {
+	if depth == 0 {
+		return &node{}
+	}
+	return &node{tree(depth - 1), tree(depth - 1)}
+}
+
+// Ends at any time of a garbage collection, with one that is slow to end.
+func collect(ms string) {
+	n, err := strconv.Atoi(ms)
+	if err != nil {
+		log.Fatal(err)
+	}
+	live := tree(18)
+	for end := time.Now().Add(time.Duration(n) * time.Millisecond); time.Now().Before(end); {
+		tree(6)
+	}
+	slow("20")
+	runtime.KeepAlive(live)
 }
 
 func child(args []string) {
@@ -87,6 +111,8 @@ func main() {
 		block()
 	case "slow":
 		slow(os.Args[2])
+	case "collect":
+		collect(os.Args[2])
 	case "child":
 		child(os.Args[2:])
 	case "exec":
