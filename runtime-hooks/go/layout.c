@@ -94,16 +94,21 @@ static void sift(struct allgs_search *search)
 	struct go_live *mem = search->layout->mem;
 	struct process_read_req reqs[CANDIDATES_MAX];
 	uint8_t head[GO_G_SELF + 8];
+	size_t n = search->n_todo;
 
-	for (size_t i = 0; i < search->n_todo; i++)
+	search->n_todo = 0;
+	for (size_t i = 0; i < n; i++)
 		reqs[i] = (struct process_read_req){
 			.addr = search->todo[i].array,
 			.buf = &search->todo[i].first,
 			.len = 8
 		};
-	if (mem->read(mem->arg, reqs, search->n_todo) < 0)
+	int rc = mem->read(mem->arg, reqs, n);
+	if (rc < 0) {
+		mem->error = rc;
 		return;
-	for (size_t i = 0; i < search->n_todo; i++) {
+	}
+	for (size_t i = 0; i < n; i++) {
 		struct slice *s = &search->todo[i];
 
 		if (!reqs[i].ok || !go_live_plausible(s->first) ||
@@ -113,7 +118,6 @@ static void sift(struct allgs_search *search)
 		    search->n_survivors < SURVIVORS_MAX)
 			search->survivors[search->n_survivors++] = *s;
 	}
-	search->n_todo = 0;
 }
 
 static bool collect_slices(void *arg, const struct go_window *window)

@@ -78,6 +78,25 @@ static void test_no_goroutines_is_an_error_that_says_so(void **state)
 	world_deinit(&w);
 }
 
+static void end_it(struct world *w, raddr_t addr UNUSED, size_t len UNUSED)
+{
+	w->ended = true;
+}
+
+/* With more that could be a list than are looked at together. */
+static void test_a_program_that_ends_while_it_is_searched(void **state UNUSED)
+{
+	struct world w;
+
+	world_init(&w, &world_shapes[2]);
+	for (raddr_t at = 0; at < WORLD_DATA_BYTES; at += 8)
+		world_put(&w, WORLD_DATA + at, 0x1000);
+	w.on_read = end_it;
+	assert_error(world_find(&w), ERROR_GONE, "memory of the program");
+	assert_int_equal(w.reads, 1);
+	world_deinit(&w);
+}
+
 static void test_a_library_has_no_main_goroutine(void **state)
 {
 	struct world w;
@@ -275,6 +294,7 @@ int main(void)
 		cmocka_unit_test(test_a_slice_of_other_things_is_not_allgs),
 		cmocka_unit_test(test_a_copy_of_allgs_without_allgptr_loses),
 		cmocka_unit_test(test_no_goroutines_is_an_error_that_says_so),
+		cmocka_unit_test(test_a_program_that_ends_while_it_is_searched),
 		cmocka_unit_test(test_a_library_has_no_main_goroutine),
 		cmocka_unit_test(test_fields_that_make_no_sense_are_refused),
 		cmocka_unit_test(test_a_length_beyond_the_capacity_is_refused),
