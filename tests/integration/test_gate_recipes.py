@@ -16,7 +16,7 @@ import schemas
 import tool
 
 # Each block of the page, by a line in it.
-BLOCKS = ["stranded gate -- ./e2e.sh", "# soak.sh:", "# leaks.ini,",
+BLOCKS = ["stranded gate -- ./e2e.sh", "# load.sh:", "# leaks.ini,",
           "--update-baseline -- go test", "# .github/workflows/leaks.yml",
           "# .gitlab-ci.yml", "GATE ?=", "# e2e.sh:", "# stack.sh:",
           "stranded run -- ./server-test"]
@@ -79,7 +79,7 @@ class Project:
         self.write("pool/pool_test.go", TEST)
         self.write("leaks.ini", block("# leaks.ini,"))
         self.write("Makefile", block("GATE ?="))
-        for name in ("e2e.sh", "stack.sh", "soak.sh"):
+        for name in ("e2e.sh", "stack.sh", "load.sh"):
             self.write(name, block("# %s:" % name), mode=0o755)
 
     def write(self, name, text, mode=0o644):
@@ -254,7 +254,7 @@ def test_a_server_that_goes_on(project, leak):
         env=gate.environment({"LEAK": leak}))
     try:
         assert tool.wait_until(lambda: listens(project.port))
-        done = project.run("./soak.sh", server=str(server.pid))
+        done = project.run("./load.sh", server=str(server.pid))
     finally:
         server.kill()
         server.wait()
