@@ -148,10 +148,7 @@ static void junit_whole(FILE *out, const struct gate_report *r,
 
 static bool has_gaps(const struct gate_report *r, const struct gaps *gaps)
 {
-	for (size_t i = 0; !r->allow_gaps && i < gaps->n; i++)
-		if (gap_matters(gaps->v[i].kind))
-			return true;
-	return false;
+	return !r->allow_gaps && gaps_matter(gaps);
 }
 
 static void junit_gaps(FILE *out, const char *class, const struct gaps *gaps)
