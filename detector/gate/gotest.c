@@ -13,6 +13,7 @@
 #include "detector/gate/watch.h"
 
 #define ENVIRON_MAX (1u << 20)
+#define TEXT_MAX 199 /* of a command line that is shown */
 
 /* The next argument at *@at, which is moved behind it; NULL: no more. */
 static const char *next_arg(const char *args, size_t len, size_t *at)
@@ -99,7 +100,7 @@ static bool counts_by_environment(pid_t tid)
 	return false;
 }
 
-bool gotest_may_be_cached(pid_t tid, char text[GOTEST_TEXT])
+pid_t gotest_may_be_cached(pid_t tid)
 {
 	char args[PROCESS_MAX_TEXT];
 	struct catch_thread thread;
@@ -107,29 +108,24 @@ bool gotest_may_be_cached(pid_t tid, char text[GOTEST_TEXT])
 
 	if (len <= 0 || !gotest_is_cacheable(args, (size_t)len) ||
 	    counts_by_environment(tid))
-		return false;
+		return 0;
 	/* what vfork made of it, to try the kernel, has its command line, too */
 	if (!catch_thread(tid, &thread) || thread.threads == 1)
-		return false;
-	while (len > 0 && !args[len - 1])
-		len--;
-	for (ssize_t i = 0; i < len; i++)
-		args[i] = args[i] ? args[i] : ' ';
-	snprintf(text, GOTEST_TEXT, "%.*s", (int)len, args);
-	return true;
+		return 0;
+	return thread.pid;
 }
 
-void gotest_note(struct watch_result *r, pid_t pid, const char *text)
+void gotest_note(struct watch_result *r, pid_t pid, const char *cmdline)
 {
 	struct gotest *g = arena_alloc(r->arena, sizeof(*g));
-	const char *cmdline = arena_strdup(r->arena, text);
+	const char *copy = arena_strndup(r->arena, cmdline, TEXT_MAX);
 
-	if (!g || !cmdline) {
+	if (!g || !copy) {
 		gaps_add(&r->gaps, GAP_LIMIT, 1,
 			 "whether go test ran its tests, for want of memory");
 		return;
 	}
-	*g = (struct gotest){ r->gotests, pid, cmdline };
+	*g = (struct gotest){ r->gotests, pid, copy };
 	r->gotests = g;
 }
 

@@ -33,14 +33,16 @@ bool gotest_is_cacheable(const char *args, size_t len);
 
 /**
  * The same of the process of the thread @tid, with the GOFLAGS that it has.
- *
- * @param text its command line, joined by spaces and cut.
+ * Returns: its pid; 0 when it is none.
  */
-#define GOTEST_TEXT 200
-bool gotest_may_be_cached(pid_t tid, char text[GOTEST_TEXT]);
+pid_t gotest_may_be_cached(pid_t tid);
 
-/** Note that @pid was such a one, and succeeded; without memory: a gap. */
-void gotest_note(struct watch_result *r, pid_t pid, const char *text);
+/**
+ * Note that @pid was such a one, and succeeded; without memory: a gap.
+ *
+ * @param cmdline joined by spaces; it is copied.
+ */
+void gotest_note(struct watch_result *r, pid_t pid, const char *cmdline);
 
 /**
  * At the end: those that started no test binary become a gap.

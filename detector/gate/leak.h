@@ -85,8 +85,8 @@ struct gate_process {
 	const char *module;  /* path of its main module; NULL */
 	bool is_test;
 	pid_t parent;
-	const char *go_test; /* GATE_TOOLCHAIN: of gotest.h, what; or NULL */
-	const char *why;     /* GATE_NOT_READ: the reason */
+	bool may_be_cached; /* GATE_TOOLCHAIN: a go test, as in gotest.h */
+	const char *why;    /* GATE_NOT_READ: the reason */
 	/* No other goroutine can run while the exit waits: there was no time
 	 * of grace. Because of a single P; or, starved, most likely because a
 	 * garbage collection waits for the thread that exits. */

@@ -40,7 +40,7 @@ struct look {
 void look_describe(const struct process *process, struct gate_process *p)
 {
 	struct program_info info;
-	char cwd[PROCESS_MAX_TEXT], go_test[GOTEST_TEXT];
+	char cwd[PROCESS_MAX_TEXT];
 
 	p->start_ticks = process->start_ticks;
 	p->cmdline = arena_strdup(p->arena, process->cmdline);
@@ -50,8 +50,7 @@ void look_describe(const struct process *process, struct gate_process *p)
 		p->cwd = arena_strndup(p->arena, cwd, (size_t)n);
 	if (program_info(p->pid, &info) && program_is_toolchain(&info)) {
 		p->outcome = GATE_TOOLCHAIN;
-		if (gotest_may_be_cached(p->pid, go_test))
-			p->go_test = arena_strdup(p->arena, go_test);
+		p->may_be_cached = gotest_may_be_cached(p->pid) != 0;
 	}
 	p->parent = tree_parent(p->pid);
 	p->module = *info.module ? arena_strdup(p->arena, info.module) : NULL;

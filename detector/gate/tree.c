@@ -70,7 +70,7 @@ static void mark(struct node *v, size_t n, pid_t but)
 	}
 }
 
-static const char *cmdline_of(pid_t pid, struct arena *arena)
+const char *tree_cmdline(pid_t pid, struct arena *arena)
 {
 	char path[40], text[PROCESS_MAX_TEXT];
 
@@ -107,7 +107,7 @@ struct error *tree_list(pid_t but, struct arena *arena,
 			continue;
 		(*ret)[kept++] = (struct tree_member){
 			.pid = v[i].pid,
-			.cmdline = cmdline_of(v[i].pid, arena),
+			.cmdline = tree_cmdline(v[i].pid, arena),
 		};
 	}
 	*n_ret = kept;

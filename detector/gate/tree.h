@@ -33,6 +33,8 @@ struct error *tree_list(pid_t but, struct arena *arena,
 size_t tree_children(pid_t pid, pid_t *ret, size_t max);
 /** The parent of @pid; 0 when it is gone, a zombie, or has none. */
 pid_t tree_parent(pid_t pid);
+/** The command line of @pid, joined by spaces; "?" when it has none. */
+const char *tree_cmdline(pid_t pid, struct arena *arena);
 /** Send @sig to each of them; those who ended meanwhile are fine. */
 void tree_signal(pid_t but, int sig);
 

@@ -195,13 +195,11 @@ static enum program_kind kind_of(struct watch *w, pid_t tid,
 /* As it exits, of Go's own tools: it may have left its tests out. */
 static void on_toolchain(struct watch *w, const struct catch_exit *e)
 {
-	struct catch_thread thread;
-	char text[GOTEST_TEXT];
+	pid_t pid = e->status ? 0 : gotest_may_be_cached(e->tid);
 
 	w->r->toolchain++;
-	if (!e->status && gotest_may_be_cached(e->tid, text) &&
-	    catch_thread(e->tid, &thread))
-		gotest_note(w->r, thread.pid, text);
+	if (pid)
+		gotest_note(w->r, pid, tree_cmdline(pid, w->r->arena));
 }
 
 /* Does it cost a look? All others are let go at once. */
@@ -266,8 +264,8 @@ static void keep(struct watch *w, struct job *job)
 		w->r->failed++;
 	if (p->outcome != GATE_KILLED && p->outcome != GATE_NOT_READ)
 		programs_put(w->programs, &job->key, kind);
-	if (p->go_test && !p->status)
-		gotest_note(w->r, p->pid, p->go_test);
+	if (p->may_be_cached && !p->status)
+		gotest_note(w->r, p->pid, p->cmdline);
 	if (kind != PROGRAM_GO) {
 		gate_process_destroy(p);
 		return;
