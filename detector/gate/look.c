@@ -63,6 +63,12 @@ void look_describe(const struct process *process, struct gate_process *p)
 		p->package = arena_strdup(p->arena, info.path);
 }
 
+struct sampled look_sampled(const struct look_options *opt,
+			    const struct gate_process *p)
+{
+	return (struct sampled){ opt->sampler, p->pid, p->start_ticks };
+}
+
 /* One processor, or GOMAXPROCS=1 from the start: then it is known at once. */
 static bool single_processor(const struct look *l)
 {
@@ -126,17 +132,10 @@ static void decorate(void *arg, const struct task *task, struct leak *leak)
 	look_net_decorate(arg, task, leak);
 }
 
-static bool sampled(void *arg, uint64_t goid, char *buf, size_t size)
-{
-	const struct look *l = arg;
-
-	return sampler_name(l->opt->sampler, l->p->pid, l->process->start_ticks,
-			    goid, buf, size);
-}
-
 static struct error *judge(struct look *l)
 {
-	const struct goroutine_tests tests = { sampled, l };
+	struct sampled sampled = look_sampled(l->opt, l->p);
+	const struct goroutine_tests tests = { sampler_name, &sampled };
 	struct look_net *net = NULL;
 	struct error *err = look_net_take(l->opt, l->p, &net);
 	const struct goroutines_hooks hooks = { &tests, NULL, decorate, net };
@@ -259,7 +258,6 @@ struct gate_process *look_at_exit(const struct look_options *opt, int listener,
 struct gate_process *look_at_hang(const struct look_options *opt, pid_t pid)
 {
 	struct look l = { .opt = opt, .began_ns = clock_mono_ns() };
-	const struct goroutine_tests tests = { sampled, &l };
 
 	l.p = gate_process_create(pid);
 	if (!l.p)
@@ -279,6 +277,8 @@ struct gate_process *look_at_hang(const struct look_options *opt, pid_t pid)
 	if (!err && l.snap) {
 		l.p->tasks = l.snap->n;
 		l.p->outcome = GATE_JUDGED;
+		struct sampled sampled = look_sampled(opt, l.p);
+		const struct goroutine_tests tests = { sampler_name, &sampled };
 		err = goroutines_collect_all(l.snap, &tests, l.p);
 	}
 	finish(&l, err);

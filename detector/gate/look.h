@@ -11,6 +11,7 @@
 #include "base/error.h"
 #include "detector/gate/catch.h"
 #include "detector/gate/leak.h"
+#include "detector/gate/sampler.h"
 #include "detector/policy.h"
 #include "detector/survey.h"
 
@@ -54,6 +55,9 @@ struct gate_process *look_at_running(const struct look_options *opt, pid_t pid);
 
 /** Fill in what /proc and its file say of @process, toolchain or not. */
 void look_describe(const struct process *process, struct gate_process *p);
+/** Of whom the sampler is asked, after look_describe(). */
+struct sampled look_sampled(const struct look_options *opt,
+			    const struct gate_process *p);
 /** Turn @err (taken over, may be NULL) into an outcome, and fill up the rest. */
 void look_end(struct gate_process *p, struct error *err);
 

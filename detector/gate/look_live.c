@@ -37,14 +37,6 @@ static void decorate(void *arg, const struct task *task, struct leak *leak)
 	look_net_decorate(l->net, task, leak);
 }
 
-static bool sampled(void *arg, uint64_t goid, char *buf, size_t size)
-{
-	const struct live_look *l = arg;
-
-	return sampler_name(l->opt->sampler, l->p->pid, l->p->start_ticks, goid,
-			    buf, size);
-}
-
 /* That of a runtime: threads are nothing that is left behind. */
 static const struct task_set *set_of_runtime(const struct survey *s)
 {
@@ -56,7 +48,8 @@ static const struct task_set *set_of_runtime(const struct survey *s)
 static struct error *collect(struct live_look *l)
 {
 	const struct task_snapshot *snap = l->set->snapshot;
-	const struct goroutine_tests tests = { sampled, l };
+	struct sampled sampled = look_sampled(l->opt, l->p);
+	const struct goroutine_tests tests = { sampler_name, &sampled };
 	const struct goroutines_hooks hooks = { &tests, skips, decorate, l };
 
 	l->serves = calloc(snap->n + 1, sizeof(*l->serves));

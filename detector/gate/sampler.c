@@ -357,16 +357,17 @@ void sampler_stop(struct sampler *s)
 	destroy(s);
 }
 
-bool sampler_name(struct sampler *s, pid_t pid, uint64_t start_ticks,
-		  uint64_t goid, char *buf, size_t size)
+bool sampler_name(void *sampled, uint64_t goid, char *buf, size_t size)
 {
+	const struct sampled *of = sampled;
+	struct sampler *s = of->sampler;
 	const char *name = NULL;
 
 	if (!s)
 		return false;
 	pthread_mutex_lock(&s->lock);
-	const struct known *k = find_known(s, pid);
-	if (k && k->process && k->process->start_ticks == start_ticks)
+	const struct known *k = find_known(s, of->pid);
+	if (k && k->process && k->process->start_ticks == of->start_ticks)
 		name = lineage_test(k->lineage, goid);
 	bool fits = name && strlen(name) < size;
 	if (fits)

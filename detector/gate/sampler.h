@@ -31,14 +31,20 @@ struct sampler *sampler_start(pid_t but);
 /** End it. @s may be NULL. */
 void sampler_stop(struct sampler *s);
 
+/** One process of those that it looks at. */
+struct sampled {
+	struct sampler *sampler; /* may be NULL */
+	pid_t pid;
+	uint64_t start_ticks; /* struct process */
+};
+
 /**
  * The test that the goroutine @goid runs, or the nearest of its ancestors that
- * is known to.
+ * is known to: name() of goroutines.h.
  *
- * @param start_ticks of the process: struct process. @s may be NULL.
+ * @param sampled the struct sampled.
  * Returns: false when none is known. May be called from any thread.
  */
-bool sampler_name(struct sampler *s, pid_t pid, uint64_t start_ticks,
-		  uint64_t goid, char *buf, size_t size);
+bool sampler_name(void *sampled, uint64_t goid, char *buf, size_t size);
 
 #endif
