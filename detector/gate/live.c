@@ -122,11 +122,9 @@ static struct record *add(struct live *l, const struct process *p,
 static bool is_program(struct live *l, pid_t pid, const struct program_key *key)
 {
 	struct program_info info;
-	enum program_kind kind = programs_find(l->programs, key);
+	enum program_kind kind = programs_kind(l->programs, pid, key);
 
-	if (kind == PROGRAM_NEW && !program_may_have_tasks(pid))
-		kind = PROGRAM_FOREIGN;
-	else if (kind == PROGRAM_NEW && program_info(pid, &info))
+	if (kind == PROGRAM_NEW && program_info(pid, &info))
 		kind = program_is_toolchain(&info) ? PROGRAM_TOOLCHAIN
 						   : PROGRAM_GO;
 	programs_put(l->programs, key, kind);

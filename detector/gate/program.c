@@ -314,6 +314,18 @@ bool program_info(pid_t pid, struct program_info *ret)
 	return ok;
 }
 
+enum program_kind programs_kind(struct programs *programs, pid_t tid,
+				const struct program_key *key)
+{
+	enum program_kind kind = programs_find(programs, key);
+
+	if (kind == PROGRAM_NEW && !program_may_have_tasks(tid)) {
+		kind = PROGRAM_FOREIGN;
+		programs_put(programs, key, kind);
+	}
+	return kind;
+}
+
 static bool has_suffix(const char *s, const char *suffix)
 {
 	size_t len = strlen(s), n = strlen(suffix);

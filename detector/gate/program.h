@@ -53,6 +53,13 @@ void programs_put(struct programs *programs, const struct program_key *key,
  */
 bool program_may_have_tasks(pid_t tid);
 
+/**
+ * As programs_find(), but a new one that has no tasks for sure, by the thread
+ * @tid that runs it, is PROGRAM_FOREIGN from now on.
+ */
+enum program_kind programs_kind(struct programs *programs, pid_t tid,
+				const struct program_key *key);
+
 /** What a Go program says of itself. */
 #define PROGRAM_PATH_MAX 512
 struct program_info {

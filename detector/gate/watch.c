@@ -180,18 +180,6 @@ static void enqueue(struct watch *w, const struct catch_exit *e,
 	start_waiting(w);
 }
 
-static enum program_kind kind_of(struct watch *w, pid_t tid,
-				 const struct program_key *key)
-{
-	enum program_kind kind = programs_find(w->programs, key);
-
-	if (kind == PROGRAM_NEW && !program_may_have_tasks(tid)) {
-		kind = PROGRAM_FOREIGN;
-		programs_put(w->programs, key, kind);
-	}
-	return kind;
-}
-
 /* As it exits, of Go's own tools: it may have left its tests out. */
 static void on_toolchain(struct watch *w, const struct catch_exit *e)
 {
@@ -214,7 +202,7 @@ static void on_exit_of(struct watch *w, const struct catch_exit *e)
 		lose(w, GAP_UNSUPPORTED,
 		     "processes in a pid namespace that is not below this one");
 	else if (!w->r->timed_out && !program_key(e->tid, &key))
-		kind = kind_of(w, e->tid, &key);
+		kind = programs_kind(w->programs, e->tid, &key);
 	else
 		kind = PROGRAM_FOREIGN;
 	w->r->foreign += kind == PROGRAM_FOREIGN;
@@ -328,9 +316,10 @@ static void look_traced(struct watch *w, const struct trace_exit *e)
 
 	opt.grace_ms = 0;
 	w->r->exits++;
-	enum program_kind kind = w->r->timed_out || program_key(e->tid, &key)
-					 ? PROGRAM_FOREIGN
-					 : kind_of(w, e->tid, &key);
+	enum program_kind kind =
+		w->r->timed_out || program_key(e->tid, &key)
+			? PROGRAM_FOREIGN
+			: programs_kind(w->programs, e->tid, &key);
 	w->r->foreign += kind == PROGRAM_FOREIGN;
 	if (kind == PROGRAM_TOOLCHAIN)
 		on_toolchain(w, &as);
