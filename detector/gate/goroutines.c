@@ -145,11 +145,10 @@ static bool is_test_file(const struct frame *f)
 }
 
 /* The test in the names of one goroutine: its creator's, then its stack's. */
-static bool own_test(const struct task *t, char buf[GOROUTINE_TEST_MAX])
+static bool own_test(const struct task *t, char buf[GO_TEST_NAME_MAX])
 {
 	if (t->created_by && is_test_file(t->created_by)) {
-		leak_test_name(t->created_by->function, buf,
-			       GOROUTINE_TEST_MAX);
+		leak_test_name(t->created_by->function, buf, GO_TEST_NAME_MAX);
 		if (*buf)
 			return true;
 	}
@@ -159,7 +158,7 @@ static bool own_test(const struct task *t, char buf[GOROUTINE_TEST_MAX])
 
 		if (!is_test_file(f))
 			continue;
-		leak_test_name(f->function, buf, GOROUTINE_TEST_MAX);
+		leak_test_name(f->function, buf, GO_TEST_NAME_MAX);
 		if (*buf)
 			return true;
 	}
@@ -170,7 +169,7 @@ static bool own_test(const struct task *t, char buf[GOROUTINE_TEST_MAX])
 struct group {
 	uint64_t stack;
 	const struct frame *created_by;
-	char test[GOROUTINE_TEST_MAX];
+	char test[GO_TEST_NAME_MAX];
 };
 
 static bool same_group(const struct group *a, const struct group *b)
@@ -196,7 +195,7 @@ static const struct task *parent_of(const struct task_snapshot *snap,
 
 /* Up the chain of those who are still there. Go before 1.21: no parents. */
 static bool test_by_frames(const struct task_snapshot *snap,
-			   const struct task *t, char buf[GOROUTINE_TEST_MAX])
+			   const struct task *t, char buf[GO_TEST_NAME_MAX])
 {
 	for (int i = 0; t && i < MAX_PARENTS; i++, t = parent_of(snap, t))
 		if (own_test(t, buf))
@@ -208,12 +207,12 @@ static bool test_by_frames(const struct task_snapshot *snap,
 /* The same chain, each with those who are not there any more. */
 static bool test_by_sample(const struct task_snapshot *snap,
 			   const struct goroutine_tests *tests,
-			   const struct task *t, char buf[GOROUTINE_TEST_MAX])
+			   const struct task *t, char buf[GO_TEST_NAME_MAX])
 {
 	for (int i = 0; t && i < MAX_PARENTS; i++, t = parent_of(snap, t))
-		if (tests->name(tests->arg, t->id, buf, GOROUTINE_TEST_MAX) ||
+		if (tests->name(tests->arg, t->id, buf, GO_TEST_NAME_MAX) ||
 		    (t->parent_id && tests->name(tests->arg, t->parent_id, buf,
-						 GOROUTINE_TEST_MAX)))
+						 GO_TEST_NAME_MAX)))
 			return true;
 	return false;
 }
@@ -223,9 +222,9 @@ static bool test_by_sample(const struct task_snapshot *snap,
  * Where the two contradict each other, the stack is what is there now.
  */
 static void find_test(const struct collect *c, const struct task *t,
-		      char buf[GOROUTINE_TEST_MAX])
+		      char buf[GO_TEST_NAME_MAX])
 {
-	char sampled[GOROUTINE_TEST_MAX];
+	char sampled[GO_TEST_NAME_MAX];
 
 	test_by_frames(c->snap, t, buf);
 	size_t len = strlen(buf);

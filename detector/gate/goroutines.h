@@ -11,6 +11,7 @@
 
 #include "base/error.h"
 #include "detector/gate/leak.h"
+#include "runtime-hooks/go/testname.h"
 #include "runtime-hooks/task.h"
 
 /** @exiting: the thread that calls exit_group; whose goroutine runs there. */
@@ -27,13 +28,12 @@ bool goroutines_starved(const struct task_snapshot *snap, pid_t exiting);
 
 /**
  * Which test a goroutine runs, or the nearest of its ancestors that is known
- * to, from before (sampler.h). @buf holds GOROUTINE_TEST_MAX bytes.
+ * to, from before (sampler.h). @buf holds GO_TEST_NAME_MAX bytes.
  */
 struct goroutine_tests {
 	bool (*name)(void *arg, uint64_t goid, char *buf, size_t size);
 	void *arg;
 };
-#define GOROUTINE_TEST_MAX 513
 
 /** What others say of tasks; each may be NULL. */
 struct goroutines_hooks {
